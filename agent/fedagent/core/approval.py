@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An approval: root's word that one exact study may use one dataset here.
+
+Rule: the supervisor and the daemon judge an approval by this one function; only root can write the file.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from fedagent.wire.study import Study, study_digest
+from fedagent.wire.values import Name
+
+
+class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The file ``approvals.d/STUDY.toml``.
+
+    Attributes:
+        digest: of the study as it was approved, 64 hexadecimal digits.
+        dataset: the local dataset that it may read.
+        approved_at: ISO 8601, for people.
+    """
+
+    study: Name
+    digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    dataset: Name
+    approved_by: str
+    approved_at: str
+    rounds: Annotated[int, Meta(ge=1)] | None = None
+    """At most this many rounds; none: as the study says."""
+
+
+def objection(study: Study, round_number: int, approval: Approval | None) -> str | None:
+    """Why this round of this study may not be trained here, or None where it may."""
+    if approval is None:
+        return f"study {study.name} is not approved here: sudo fedagent study approve {study.name} --dataset NAME"
+    if approval.study != study.name or approval.digest != study_digest(study).hex():
+        return f"study {study.name} was changed after its approval: sudo fedagent study show {study.name}, then approve it anew"
+    limit = approval.rounds if approval.rounds is not None else study.federation.rounds
+    if round_number > limit + 1:
+        return f"round {round_number} of study {study.name} is beyond the approved {limit} rounds"
+    return None

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One SQLite database a daemon: WAL, synchronous=FULL, one writer.
+
+Rule: what a step decides is one transaction, committed before any message about it is sent or acknowledged.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fedagent.errors import StorageError
+from fedagent.storage.failpoints import Failpoint, reach
+
+
+class Database:
+    """An open database of a known schema version."""
+
+    def __init__(self, path: Path, schema: str, *, version: int, before_commit: Failpoint, after_commit: Failpoint) -> None:
+        """Opens the file, or makes it with this schema.
+
+        Raises:
+            StorageError: damaged, not writable, or of a newer version.
+        """
+        self._before, self._after = before_commit, after_commit
+        try:
+            self.connection = sqlite3.connect(path, isolation_level=None)
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            self.connection.execute("PRAGMA synchronous=FULL")
+            self.connection.execute("PRAGMA foreign_keys=ON")
+            (found,) = self.connection.execute("PRAGMA user_version").fetchone()
+            if found > version:
+                raise StorageError(f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again")
+            if found == 0:
+                self.connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot open {path}: {error}; check the disk and the file's owner") from error
+        path.chmod(0o600)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All of the block is durable, or none of it.
+
+        Raises:
+            StorageError: the disk is full or broken; nothing was changed.
+        """
+        connection = self.connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            reach(self._before)
+            connection.execute("COMMIT")
+            reach(self._after)
+        except sqlite3.Error as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise StorageError(f"cannot commit: {error}; check that the disk has space") from error
+
+    def close(self) -> None:
+        """Folds the log into the file and closes it."""
+        self.connection.close()

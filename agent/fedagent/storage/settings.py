@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads ``fedagent.toml``, its ``.d`` folder, and the approvals.
+
+Rule: read once into frozen values; the daemon and the trainer's supervisor read the same files by the same code.
+"""
+
+from pathlib import Path
+
+from fedagent.core.approval import Approval
+from fedagent.core.settings import Settings
+from fedagent.errors import ConfigurationError
+from fedagent.storage.toml import read_toml
+
+
+def read_settings(path: Path) -> Settings:
+    """The settings file with ``fedagent.d/*.toml`` beside it laid over in the order of their names.
+
+    Raises:
+        ConfigurationError: with file and key path.
+    """
+    return read_toml(path, Settings, overlays=tuple(sorted(path.with_suffix(".d").glob("*.toml"))))
+
+
+def read_approval(folder: Path, study: str) -> Approval | None:
+    """The study's approval, or None where there is none.
+
+    Raises:
+        ConfigurationError: the file is there but wrong.
+    """
+    path = folder / f"{study}.toml"
+    if not path.exists():
+        return None
+    approval = read_toml(path, Approval)
+    if approval.study != study:
+        raise ConfigurationError(f"{path}: study: is {approval.study!r}, but the file is named for {study!r}")
+    return approval

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TOML files to frozen values: one reader for settings, studies, datasets and approvals.
+
+Rule: what is wrong is named by file and key path, and the nearest known key is suggested.
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from fedagent.errors import ConfigurationError
+
+T = TypeVar("T")
+
+_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>\$[^`]*)`)?")
+
+
+def read_toml(path: Path, kind: type[T], *, overlays: tuple[Path, ...] = ()) -> T:
+    """The value in the file, later files' tables laid over earlier ones key by key.
+
+    Raises:
+        ConfigurationError: unreadable, not TOML, unknown key, wrong type, out of range.
+    """
+    merged: dict[str, Any] = {}
+    for each in (path, *overlays):
+        _merge(merged, _load(each))
+    where = str(path) if not overlays else f"{path} (with {', '.join(overlay.name for overlay in overlays)})"
+    try:
+        return msgspec.convert(merged, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"{where}: {_explain(str(error), kind)}") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _explain(text: str, kind: object) -> str:
+    found = _UNKNOWN.match(text)
+    if not found:
+        problem, _, path = text.partition(" - at `$")
+        return f"{path.rstrip('`').lstrip('.') or 'the file'}: {problem}"
+    path = f"{found['path'] or '$'}.{found['key']}".removeprefix("$.")
+    near = difflib.get_close_matches(found["key"], _field_names(kind), n=1)
+    return f"{path}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _field_names(kind: object) -> list[str]:
+    """Every key of every table that the type can hold (a suggestion need not know the table)."""
+    names: list[str] = []
+    pending, seen = [msgspec.inspect.type_info(kind)], set()
+    while pending:
+        info = pending.pop()
+        if id(info) in seen:
+            continue
+        seen.add(id(info))
+        if isinstance(info, msgspec.inspect.StructType):
+            if info.cls in seen:
+                continue
+            seen.add(info.cls)
+            names += [field.encode_name for field in info.fields]
+            pending += [field.type for field in info.fields]
+        for name in ("types", "item_types"):
+            pending += list(getattr(info, name, ()))
+        if isinstance(getattr(info, "item_type", None), msgspec.inspect.Type):
+            pending.append(info.item_type)
+    return names

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limited types that every message, study and frame is made of.
+
+Rule: a limit stands in the type, so that decoding is the only check.
+"""
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+PROTOCOL: Final = 1
+"""Version of everything below ``fedagent/v1/``; version N works with N-1."""
+
+RESERVED_NAMES: Final = frozenset(
+    {"aggregator", "all", "blob", "broker", "ca", "down", "fedagent", "hello", "presence", "round", "site", "up"}
+)
+"""Names that no site and no study may carry: they are words of the topics or of the identities."""
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{1,31}$")]
+"""A site's, study's or dataset's name."""
+
+Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
+"""SHA-256, 32 bytes."""
+
+PublicKey = Annotated[bytes, Meta(min_length=32, max_length=32)]
+"""An X25519 public key, RFC 7748 section 5."""
+
+Sealed = Annotated[bytes, Meta(min_length=48, max_length=16384)]
+"""An HPKE message (RFC 9180): 32 bytes of encapsulated key, ciphertext, 16 bytes of tag."""
+
+RoundNumber = Annotated[int, Meta(ge=1, le=1_000_000)]
+ChunkIndex = Annotated[int, Meta(ge=0, le=1_048_575)]
+ChunkBytes = Annotated[int, Meta(ge=65_536, le=1_048_576, multiple_of=4096)]
+Text = Annotated[str, Meta(max_length=500)]
+ColumnName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=1)]
