@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys, requests and certificates: ECDSA P-256 throughout (FIPS 186-5; TPMs and HSMs hold such keys).
+
+Rule: a certificate means something only after ``Trust.identify``; the time is passed in, and every refusal has a reason.
+A peer's bytes that are wrong raise ``WireError``, an administrator's file that is wrong ``ConfigurationError``.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
+
+from fedagent.errors import ConfigurationError, WireError
+from fedagent.security.identity import SCHEME, Identity, parse_uri, uri
+from fedagent.wire.topics import Role
+
+CERTIFICATE_BYTES: Final = 4096
+"""Longest certificate that is looked at; ours have about 700 bytes."""
+
+_SIGNATURE: Final = ec.ECDSA(
+    hashes.SHA256(), deterministic_signing=True
+)  # RFC 6979: no random number to get wrong
+_UNDERSTOOD: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+# --- keys and requests ------------------------------------------------------------------------------------------
+
+
+def make_key() -> ec.EllipticCurvePrivateKey:
+    """A new P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_to_pem(key: ec.EllipticCurvePrivateKey, password: bytes | None) -> bytes:
+    """The key as PKCS#8 in PEM (RFC 5958), encrypted where a password is given."""
+    protection = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+
+
+def load_key(pem: bytes, password: bytes | None) -> ec.EllipticCurvePrivateKey:
+    """The P-256 key in this PEM.
+
+    Raises:
+        ConfigurationError: not a key, another kind of key, or the password does not open it.
+    """
+    try:
+        key = serialization.load_pem_private_key(pem, password)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigurationError(f"the private key cannot be read: {_first_line(error)}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not _is_p256(key.public_key()):
+        raise ConfigurationError("the private key is not ECDSA P-256: make it with fedagent enroll --request")
+    return key
+
+
+def make_request(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:
+    """A certificate signing request (PKCS#10, RFC 2986) of the site with that name, in PEM.
+
+    Raises:
+        WireError: no site may have that name.
+    """
+    identity = Identity(Role.SITE, name)
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject(name))
+    builder = builder.add_extension(alternative_name(identity), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def subject(name: str) -> x509.Name:
+    """The distinguished name of one of our certificates: nothing but the common name, which the broker reads."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def alternative_name(identity: Identity) -> x509.SubjectAlternativeName:
+    """The subject alternative name that makes a certificate's holder that identity."""
+    return x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri(identity))])
+
+
+# --- certificates -----------------------------------------------------------------------------------------------
+
+
+class Trust:
+    """The one authority whose certificates count."""
+
+    def __init__(self, ca_pem: bytes) -> None:
+        """Reads the authority's certificate.
+
+        Raises:
+            ConfigurationError: not exactly one certificate of an authority with a P-256 key.
+        """
+        try:
+            (self.authority,) = x509.load_pem_x509_certificates(ca_pem)
+            self.authority.verify_directly_issued_by(self.authority)
+            constraints = self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+            usage = self.authority.extensions.get_extension_for_class(x509.KeyUsage).value
+        except (*_UNREADABLE, InvalidSignature, x509.ExtensionNotFound) as error:
+            raise ConfigurationError(
+                f"not the one certificate of a study's authority: {_first_line(error)}"
+            ) from error
+        if not (constraints.ca and usage.key_cert_sign and _is_p256(self.authority.public_key())):
+            raise ConfigurationError(
+                "the certificate is not that of an authority (CA, P-256): get ca.crt anew"
+            )
+
+    def identify(self, certificate_der: bytes, now: datetime) -> Identity:
+        """Who holds this certificate; RFC 5280 section 6 for a path of one.
+
+        Args:
+            now: with its time zone.
+
+        Raises:
+            WireError: why it proves nothing.
+        """
+        if len(certificate_der) > CERTIFICATE_BYTES:
+            raise WireError(f"certificate of {len(certificate_der)} bytes", "certificate")
+        try:
+            certificate = x509.load_der_x509_certificate(certificate_der)
+            self._check_issuer(certificate)
+            _check_validity(self.authority, now, "the authority's certificate")
+            _check_validity(certificate, now, "the certificate")
+            _check_leaf(certificate)
+            identity = identity_of(certificate)
+        except _UNREADABLE as error:
+            raise WireError(f"unreadable certificate: {_first_line(error)}", "certificate") from error
+        if identity.role is Role.CA:
+            raise WireError("the authority signs certificates, not messages", "certificate")
+        return identity
+
+    def _check_issuer(self, certificate: x509.Certificate) -> None:
+        if certificate.issuer != self.authority.subject:
+            raise WireError("the certificate is from another authority", "certificate")
+        try:
+            certificate.verify_directly_issued_by(self.authority)
+        except InvalidSignature as error:
+            raise WireError("the authority did not sign the certificate", "certificate") from error
+
+
+def identity_of(certificate: x509.Certificate) -> Identity:
+    """Whom the certificate names: its one fedagent URI, equal to its one common name. Believe it only of a trusted one.
+
+    Raises:
+        WireError: none or several such names, or they differ.
+        ValueError: the names cannot be parsed.
+    """
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise WireError("the certificate has no subject alternative name", "certificate") from error
+    ours = [
+        text for text in names.get_values_for_type(x509.UniformResourceIdentifier) if text.startswith(SCHEME)
+    ]
+    if len(ours) != 1:
+        raise WireError(f"the certificate has {len(ours)} fedagent identities, not one", "certificate")
+    identity = parse_uri(ours[0])
+    common = [
+        attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    ]
+    if common != [identity.name]:
+        raise WireError(f"the certificate's common name is not {identity.name!r}", "certificate")
+    return identity
+
+
+def _check_validity(certificate: x509.Certificate, now: datetime, what: str) -> None:
+    if now < certificate.not_valid_before_utc:
+        begin = certificate.not_valid_before_utc.isoformat()
+        raise WireError(f"{what} is valid only from {begin}; it is {now.isoformat()}", "certificate")
+    if now > certificate.not_valid_after_utc:
+        raise WireError(f"{what} expired at {certificate.not_valid_after_utc.isoformat()}", "certificate")
+
+
+def _check_leaf(certificate: x509.Certificate) -> None:
+    """It may sign messages as a client, may not sign certificates, and asks nothing that we do not understand."""
+    extensions = certificate.extensions
+    unknown = [each.oid.dotted_string for each in extensions if each.critical and each.oid not in _UNDERSTOOD]
+    if unknown:
+        raise WireError(f"the certificate has the unknown critical extension {unknown[0]}", "certificate")
+    try:
+        constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = extensions.get_extension_for_class(x509.KeyUsage).value
+        purposes = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound as error:
+        raise WireError(f"the certificate does not say what it is for: {error}", "certificate") from error
+    if constraints.ca or usage.key_cert_sign:
+        raise WireError("a certificate of an authority cannot sign messages", "certificate")
+    if not usage.digital_signature or ExtendedKeyUsageOID.CLIENT_AUTH not in purposes:
+        raise WireError("the certificate is not for a client that signs", "certificate")
+    if not _is_p256(certificate.public_key()):
+        raise WireError("the certificate's key is not ECDSA P-256", "certificate")
+
+
+# --- signatures -------------------------------------------------------------------------------------------------
+
+
+class Signer:
+    """A certificate with its private key."""
+
+    def __init__(self, certificate_pem: bytes, key_pem: bytes) -> None:
+        """Reads both.
+
+        Raises:
+            ConfigurationError: unreadable, or they do not belong together.
+        """
+        self._key = load_key(key_pem, None)
+        try:
+            certificate = x509.load_pem_x509_certificate(certificate_pem)
+            self.identity: Identity = identity_of(certificate)
+            fits = certificate.public_key() == self._key.public_key()
+        except (*_UNREADABLE, WireError) as error:
+            raise ConfigurationError(f"the certificate cannot be used: {_first_line(error)}") from error
+        if not fits:
+            raise ConfigurationError("the certificate is for another private key: enroll again")
+        self.certificate: bytes = certificate.public_bytes(serialization.Encoding.DER)
+
+    def sign(self, data: bytes) -> bytes:
+        """The ECDSA signature (DER) over SHA-256 of the data; the same data give the same signature (RFC 6979)."""
+        return self._key.sign(data, _SIGNATURE)
+
+
+def is_signed(data: bytes, signature: bytes, certificate_der: bytes) -> bool:
+    """Whether the signature over the data is by the key of this certificate, which ``Trust.identify`` accepted."""
+    key = x509.load_der_x509_certificate(certificate_der).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        key.verify(signature, data, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _is_p256(key: object) -> bool:
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__
