@@ -19,13 +19,13 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A table of the settings file; an unknown key is an error with its path."""
 
 
-class SiteSettings(Section):
+class SiteSettings(Section, frozen=True, kw_only=True):
     """Who this server is."""
 
     name: Name
 
 
-class BrokerSettings(Section):
+class BrokerSettings(Section, frozen=True, kw_only=True):
     """Where the broker is, and the files that prove who we are (PEM)."""
 
     host: str
@@ -35,7 +35,7 @@ class BrokerSettings(Section):
     key: str = "/etc/fedagent/site.key"
 
 
-class Paths(Section):
+class Paths(Section, frozen=True, kw_only=True):
     """Folders. The daemon's state, the trainer's state and the run-time folder belong to different users."""
 
     state: str = "/var/lib/fedagent"
@@ -45,7 +45,7 @@ class Paths(Section):
     datasets: str = "/etc/fedagent/datasets.d"
 
 
-class TimeWindow(Section):
+class TimeWindow(Section, frozen=True, kw_only=True):
     """Hours in which training is allowed, local time; ``until`` before ``from`` crosses midnight."""
 
     days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
@@ -55,7 +55,7 @@ class TimeWindow(Section):
     end: Clock = msgspec.field(name="until", default="23:59")
 
 
-class GovernorSettings(Section):
+class GovernorSettings(Section, frozen=True, kw_only=True):
     """When the machine counts as idle. Enter and leave thresholds differ so that training does not flap."""
 
     cpu_leave_ratio: Ratio = 0.25
@@ -68,7 +68,7 @@ class GovernorSettings(Section):
     windows: tuple[TimeWindow, ...] = ()
 
 
-class TrainerSettings(Section):
+class TrainerSettings(Section, frozen=True, kw_only=True):
     """The process that trains. ``auto`` uses the systemd socket where it exists, else a child process."""
 
     launch: Literal["auto", "socket", "child"] = "auto"
@@ -78,14 +78,14 @@ class TrainerSettings(Section):
     keep_warm_s: Seconds = 600.0
 
 
-class TransferSettings(Section):
+class TransferSettings(Section, frozen=True, kw_only=True):
     """How models move. ``window`` chunks are under way at once in each direction."""
 
     window: Annotated[int, Meta(ge=1, le=64)] = 4
     blob_budget_mib: Annotated[int, Meta(ge=1)] = 20_480
 
 
-class Settings(Section):
+class Settings(Section, frozen=True, kw_only=True):
     """The whole file. ``observe`` governs and records but never trains."""
 
     site: SiteSettings

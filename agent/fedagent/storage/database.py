@@ -16,7 +16,9 @@ from fedagent.storage.failpoints import Failpoint, reach
 class Database:
     """An open database of a known schema version."""
 
-    def __init__(self, path: Path, schema: str, *, version: int, before_commit: Failpoint, after_commit: Failpoint) -> None:
+    def __init__(
+        self, path: Path, schema: str, *, version: int, before_commit: Failpoint, after_commit: Failpoint
+    ) -> None:
         """Opens the file, or makes it with this schema.
 
         Raises:
@@ -30,7 +32,9 @@ class Database:
             self.connection.execute("PRAGMA foreign_keys=ON")
             (found,) = self.connection.execute("PRAGMA user_version").fetchone()
             if found > version:
-                raise StorageError(f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again")
+                raise StorageError(
+                    f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again"
+                )
             if found == 0:
                 self.connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
         except sqlite3.Error as error:

@@ -30,7 +30,9 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         reach(Failpoint.FILE_AFTER_RENAME)
         sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; free space or correct its permissions") from error
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}; free space or correct its permissions"
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -51,5 +53,7 @@ def make_private_folder(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"cannot make the folder {path}: {error.strerror}; correct its permissions") from error
+        raise StorageError(
+            f"cannot make the folder {path}: {error.strerror}; correct its permissions"
+        ) from error
     return path

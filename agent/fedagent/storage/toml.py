@@ -65,20 +65,19 @@ def _explain(text: str, kind: object) -> str:
 def _field_names(kind: object) -> list[str]:
     """Every key of every table that the type can hold (a suggestion need not know the table)."""
     names: list[str] = []
-    pending, seen = [msgspec.inspect.type_info(kind)], set()
+    pending: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(kind)]
+    seen: set[type] = set()
     while pending:
         info = pending.pop()
-        if id(info) in seen:
-            continue
-        seen.add(id(info))
-        if isinstance(info, msgspec.inspect.StructType):
-            if info.cls in seen:
-                continue
-            seen.add(info.cls)
-            names += [field.encode_name for field in info.fields]
-            pending += [field.type for field in info.fields]
-        for name in ("types", "item_types"):
-            pending += list(getattr(info, name, ()))
-        if isinstance(getattr(info, "item_type", None), msgspec.inspect.Type):
-            pending.append(info.item_type)
+        match info:
+            case msgspec.inspect.StructType() if info.cls not in seen:
+                seen.add(info.cls)
+                names += [field.encode_name for field in info.fields]
+                pending += [field.type for field in info.fields]
+            case msgspec.inspect.UnionType():
+                pending += info.types
+            case msgspec.inspect.TupleType():
+                pending += info.item_types
+            case msgspec.inspect.VarTupleType():
+                pending.append(info.item_type)
     return names

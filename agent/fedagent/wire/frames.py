@@ -35,7 +35,7 @@ class SnapshotEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     rows: Annotated[int, Meta(ge=0)]
 
 
-class Ready(Frame, tag="ready"):
+class Ready(Frame, frozen=True, tag="ready"):
     """The first frame. Descriptors: the worker's pidfd; then, with ``control = "cgroup"``, its cgroup.freeze (write),
     cgroup.kill (write) and cgroup.events (read). With ``"process-group"`` the worker leads a group of its own.
     """
@@ -48,7 +48,7 @@ class Ready(Frame, tag="ready"):
     snapshots: Annotated[tuple[SnapshotEntry, ...], Meta(max_length=256)] = ()
 
 
-class JobRefused(Frame, tag="job-refused"):
+class JobRefused(Frame, frozen=True, tag="job-refused"):
     """The supervisor will not train this: nothing was read but the approval and the announcement."""
 
     study: Name
@@ -57,7 +57,7 @@ class JobRefused(Frame, tag="job-refused"):
     text: Text
 
 
-class JobProgress(Frame, tag="job-progress"):
+class JobProgress(Frame, frozen=True, tag="job-progress"):
     """After the start, every second or so, and after each checkpoint (``checkpoint_step``)."""
 
     study: Name
@@ -68,7 +68,7 @@ class JobProgress(Frame, tag="job-progress"):
     loss: float | None = None
 
 
-class JobSealed(Frame, tag="job-sealed"):
+class JobSealed(Frame, frozen=True, tag="job-sealed"):
     """The gate let the update pass. Descriptor: a sealed memfd with the ciphertext (none where it is empty).
 
     ``rows`` and ``metrics`` repeat, for the audit log and for people on this machine, what ``secret`` holds.
@@ -84,7 +84,7 @@ class JobSealed(Frame, tag="job-sealed"):
     norm: float
 
 
-class JobFailed(Frame, tag="job-failed"):
+class JobFailed(Frame, frozen=True, tag="job-failed"):
     """The worker crashed, gave what the gate refuses, or found that the data do not fit."""
 
     study: Name
@@ -93,7 +93,7 @@ class JobFailed(Frame, tag="job-failed"):
     text: Text
 
 
-class CheckpointDone(Frame, tag="checkpoint-done"):
+class CheckpointDone(Frame, frozen=True, tag="checkpoint-done"):
     """Answer to ``CheckpointNow``: the state of that step is durable."""
 
     step: Annotated[int, Meta(ge=0)]
@@ -102,7 +102,7 @@ class CheckpointDone(Frame, tag="checkpoint-done"):
 # --- daemon to supervisor -----------------------------------------------------------------------------------------
 
 
-class Job(Frame, tag="job"):
+class Job(Frame, frozen=True, tag="job"):
     """Train or evaluate. Descriptor: the global model's ciphertext, opened for reading.
 
     Attributes:
@@ -116,11 +116,11 @@ class Job(Frame, tag="job"):
     site: Name
 
 
-class CheckpointNow(Frame, tag="checkpoint-now"):
+class CheckpointNow(Frame, frozen=True, tag="checkpoint-now"):
     """Write a checkpoint at the next step's end, then answer; the daemon will kill the worker after that."""
 
 
-class JobStop(Frame, tag="job-stop"):
+class JobStop(Frame, frozen=True, tag="job-stop"):
     """The round is over or revoked: drop the job and, with ``erase``, what the trainer kept of the study."""
 
     study: Name
@@ -134,7 +134,7 @@ SupervisorFrame = Ready | JobRefused | JobProgress | JobSealed | JobFailed | Che
 # --- supervisor and worker ------------------------------------------------------------------------------------------
 
 
-class WorkerJob(Frame, tag="worker-job"):
+class WorkerJob(Frame, frozen=True, tag="worker-job"):
     """To the worker. Descriptors: the model (sealed memfd, safetensors), the snapshot (Parquet, read-only; absent for
     ``identity``). ``checkpoint`` is a path below the trainer's state folder; a file there is resumed from.
     """
@@ -150,7 +150,7 @@ class WorkerJob(Frame, tag="worker-job"):
     threads: Count
 
 
-class WorkerProgress(Frame, tag="worker-progress"):
+class WorkerProgress(Frame, frozen=True, tag="worker-progress"):
     """From the worker, about every second and after each checkpoint."""
 
     step: Annotated[int, Meta(ge=0)]
@@ -159,7 +159,7 @@ class WorkerProgress(Frame, tag="worker-progress"):
     loss: float | None = None
 
 
-class WorkerDone(Frame, tag="worker-done"):
+class WorkerDone(Frame, frozen=True, tag="worker-done"):
     """From the worker. Descriptor: a memfd with the raw update (local minus global, safetensors, float32); none in an
     evaluation round. Nothing of it is believed before the gate has seen it.
     """
@@ -168,14 +168,14 @@ class WorkerDone(Frame, tag="worker-done"):
     metrics: Annotated[tuple[MetricValue, ...], Meta(max_length=32)]
 
 
-class WorkerFailed(Frame, tag="worker-failed"):
+class WorkerFailed(Frame, frozen=True, tag="worker-failed"):
     """From the worker: it cannot do this job, and why (never a patient's value)."""
 
     reason: Reason
     text: Text
 
 
-class WorkerCheckpointed(Frame, tag="worker-checkpointed"):
+class WorkerCheckpointed(Frame, frozen=True, tag="worker-checkpointed"):
     """From the worker: answer to ``CheckpointNow``."""
 
     step: Annotated[int, Meta(ge=0)]

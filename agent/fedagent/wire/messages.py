@@ -14,7 +14,17 @@ from msgspec import Meta
 
 from fedagent.wire.manifest import Manifest
 from fedagent.wire.study import Study
-from fedagent.wire.values import ChunkBytes, ChunkIndex, Count, Digest, Name, PublicKey, RoundNumber, Sealed, Text
+from fedagent.wire.values import (
+    ChunkBytes,
+    ChunkIndex,
+    Count,
+    Digest,
+    Name,
+    PublicKey,
+    RoundNumber,
+    Sealed,
+    Text,
+)
 
 
 class RoundKind(StrEnum):
@@ -59,7 +69,7 @@ class StudyPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 # --- site to aggregator ---------------------------------------------------------------------------------------
 
 
-class Presence(Message, tag="presence"):
+class Presence(Message, frozen=True, tag="presence"):
     """Retained; also the last will (with ``online`` false)."""
 
     online: bool
@@ -71,7 +81,7 @@ class Presence(Message, tag="presence"):
     training_expected_at: float | None = None
 
 
-class SiteHello(Message, tag="hello"):
+class SiteHello(Message, frozen=True, tag="hello"):
     """The site is connected, or has waited long enough to ask again; the aggregator re-sends what it needs."""
 
     version: Text
@@ -79,7 +89,7 @@ class SiteHello(Message, tag="hello"):
     positions: Annotated[tuple[StudyPosition, ...], Meta(max_length=256)] = ()
 
 
-class Join(Message, tag="join"):
+class Join(Message, frozen=True, tag="join"):
     """The site approved this study and takes part in this round; asks for the model's key."""
 
     study: Name
@@ -88,7 +98,7 @@ class Join(Message, tag="join"):
     trainer_key: PublicKey
 
 
-class Want(Message, tag="want"):
+class Want(Message, frozen=True, tag="want"):
     """The site has subscribed to these chunks' topics and lacks them; no chunks means the manifest itself."""
 
     study: Name
@@ -96,7 +106,7 @@ class Want(Message, tag="want"):
     chunks: Annotated[tuple[ChunkIndex, ...], Meta(max_length=1024)] = ()
 
 
-class UpdateOffer(Message, tag="manifest"):
+class UpdateOffer(Message, frozen=True, tag="manifest"):
     """An update is sealed and durable at the site; asks for grants.
 
     Attributes:
@@ -110,7 +120,7 @@ class UpdateOffer(Message, tag="manifest"):
     secret: Sealed
 
 
-class Progress(Message, tag="progress"):
+class Progress(Message, frozen=True, tag="progress"):
     """For people: how far the round is at this site."""
 
     study: Name
@@ -122,7 +132,7 @@ class Progress(Message, tag="progress"):
     loss: float | None = None
 
 
-class Decline(Message, tag="decline"):
+class Decline(Message, frozen=True, tag="decline"):
     """The site will send no update for this round."""
 
     study: Name
@@ -141,7 +151,7 @@ class OpenStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     round: RoundNumber
 
 
-class AggregatorHello(Message, tag="hello"):
+class AggregatorHello(Message, frozen=True, tag="hello"):
     """The aggregator is connected, or answers a site's hello: these studies name this site."""
 
     version: Text
@@ -164,7 +174,7 @@ class ModelReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     plaintext: Digest
 
 
-class Announcement(Message, tag="announcement"):
+class Announcement(Message, frozen=True, tag="announcement"):
     """Retained: the round that is open now. Also what the trainer's supervisor verifies before it trains."""
 
     study: Study
@@ -175,7 +185,7 @@ class Announcement(Message, tag="announcement"):
     deadline_at: float
 
 
-class ModelKey(Message, tag="model-key"):
+class ModelKey(Message, frozen=True, tag="model-key"):
     """The global model's key, sealed to the trainer's key of the ``Join``."""
 
     study: Name
@@ -184,7 +194,7 @@ class ModelKey(Message, tag="model-key"):
     secret: Sealed
 
 
-class Grant(Message, tag="grant"):
+class Grant(Message, frozen=True, tag="grant"):
     """Chunks of the update that the aggregator wants next; it has durably stored ``stored`` of them already."""
 
     study: Name
@@ -194,7 +204,7 @@ class Grant(Message, tag="grant"):
     stored: Annotated[int, Meta(ge=0)]
 
 
-class Receipt(Message, tag="receipt"):
+class Receipt(Message, frozen=True, tag="receipt"):
     """The aggregator has the whole update durably: the site may delete it."""
 
     study: Name
@@ -202,7 +212,7 @@ class Receipt(Message, tag="receipt"):
     blob: Digest
 
 
-class Refusal(Message, tag="refusal"):
+class Refusal(Message, frozen=True, tag="refusal"):
     """The aggregator will not take this site's part in the round: the site deletes its update."""
 
     study: Name
@@ -211,7 +221,7 @@ class Refusal(Message, tag="refusal"):
     text: Text = ""
 
 
-class Cancel(Message, tag="cancel"):
+class Cancel(Message, frozen=True, tag="cancel"):
     """The round will not be finished: the site stops its work on it."""
 
     study: Name

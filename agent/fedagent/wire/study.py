@@ -23,7 +23,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 # --- columns ------------------------------------------------------------------------------------------------
 
 
-class Numeric(Part, tag_field="type", tag="numeric"):
+class Numeric(Part, frozen=True, tag_field="type", tag="numeric"):
     """A number; one feature. Values outside [minimum, maximum] count as missing.
 
     ``mean`` and ``standard_deviation`` serve fixed normalisation only.
@@ -37,7 +37,7 @@ class Numeric(Part, tag_field="type", tag="numeric"):
     standard_deviation: Positive | None = None
 
 
-class Category(Part, tag_field="type", tag="category"):
+class Category(Part, frozen=True, tag_field="type", tag="category"):
     """One of the categories, one-hot in their order. Other values count as missing.
 
     Categories that are all numbers compare as numbers, so ``4`` equals ``4.0``. ``baseline`` names a category that
@@ -49,7 +49,7 @@ class Category(Part, tag_field="type", tag="category"):
     baseline: Text | None = None
 
 
-class Boolean(Part, tag_field="type", tag="boolean"):
+class Boolean(Part, frozen=True, tag_field="type", tag="boolean"):
     """True or false (or 1 and 0); one feature, 1.0 or 0.0."""
 
     name: ColumnName
@@ -58,7 +58,7 @@ class Boolean(Part, tag_field="type", tag="boolean"):
 Column = Numeric | Category | Boolean
 
 
-class Label(Part):
+class Label(Part, frozen=True):
     """What is predicted: a column with one of these classes; with two classes the second is the positive one."""
 
     column: ColumnName
@@ -68,7 +68,7 @@ class Label(Part):
 # --- how rows are prepared ------------------------------------------------------------------------------------
 
 
-class SiteNormalisation(Part, tag_field="by", tag="site"):
+class SiteNormalisation(Part, frozen=True, tag_field="by", tag="site"):
     """z-score with the mean and the unbiased standard deviation of the site's own training rows.
 
     A feature that is constant there becomes 0. ``features`` chooses numbers only, or one-hot and boolean ones too.
@@ -77,22 +77,22 @@ class SiteNormalisation(Part, tag_field="by", tag="site"):
     features: Literal["numeric", "all"] = "numeric"
 
 
-class FixedNormalisation(Part, tag_field="by", tag="fixed"):
+class FixedNormalisation(Part, frozen=True, tag_field="by", tag="fixed"):
     """z-score with each numeric column's declared ``mean`` and ``standard_deviation``."""
 
 
-class NoNormalisation(Part, tag_field="by", tag="none"):
+class NoNormalisation(Part, frozen=True, tag_field="by", tag="none"):
     """Values as they are."""
 
 
-class SeededSplit(Part, tag_field="by", tag="seed"):
+class SeededSplit(Part, frozen=True, tag_field="by", tag="seed"):
     """A share of the patients, chosen by a keyed hash of their identifier and stratified by label."""
 
     test_ratio: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.2
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
 
 
-class ColumnSplit(Part, tag_field="by", tag="column"):
+class ColumnSplit(Part, frozen=True, tag_field="by", tag="column"):
     """Rows with ``test`` in the column are for evaluation, rows with ``train`` for training."""
 
     column: ColumnName
@@ -100,32 +100,32 @@ class ColumnSplit(Part, tag_field="by", tag="column"):
     test: Text = "test"
 
 
-class FileSplit(Part, tag_field="by", tag="file"):
+class FileSplit(Part, frozen=True, tag_field="by", tag="file"):
     """As the dataset's sources say: each has ``split = "train"`` or ``"test"``."""
 
 
 # --- local work -------------------------------------------------------------------------------------------------
 
 
-class Steps(Part, tag_field="unit", tag="steps"):
+class Steps(Part, frozen=True, tag_field="unit", tag="steps"):
     """Local work in optimizer steps."""
 
     amount: Annotated[int, Meta(ge=1, le=10_000_000)]
 
 
-class Epochs(Part, tag_field="unit", tag="epochs"):
+class Epochs(Part, frozen=True, tag_field="unit", tag="epochs"):
     """Local work in passes over the training rows."""
 
     amount: Annotated[int, Meta(ge=1, le=10_000)]
 
 
-class Seconds(Part, tag_field="unit", tag="seconds"):
+class Seconds(Part, frozen=True, tag_field="unit", tag="seconds"):
     """Local work in seconds of the worker's own running time (not reproducible between machines)."""
 
     amount: Annotated[float, Meta(gt=0.0, le=86_400.0)]
 
 
-class Sgd(Part, tag_field="name", tag="sgd"):
+class Sgd(Part, frozen=True, tag_field="name", tag="sgd"):
     """Stochastic gradient descent, with momentum where it is not 0 (Sutskever et al. 2013, as PyTorch has it)."""
 
     learning_rate: Positive
@@ -133,7 +133,7 @@ class Sgd(Part, tag_field="name", tag="sgd"):
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
 
 
-class Adam(Part, tag_field="name", tag="adam"):
+class Adam(Part, frozen=True, tag_field="name", tag="adam"):
     """Adam (Kingma and Ba 2015, arXiv:1412.6980); its state starts anew each round."""
 
     learning_rate: Positive
@@ -142,7 +142,7 @@ class Adam(Part, tag_field="name", tag="adam"):
     weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
 
 
-class TabularClassifier(Part, tag_field="name", tag="tabular-classifier"):
+class TabularClassifier(Part, frozen=True, tag_field="name", tag="tabular-classifier"):
     """Logistic regression (no hidden layer) to a multi-layer perceptron on the columns of a table."""
 
     columns: Annotated[tuple[Column, ...], Meta(min_length=1, max_length=4096)]
@@ -158,7 +158,7 @@ class TabularClassifier(Part, tag_field="name", tag="tabular-classifier"):
     activation: Literal["relu", "tanh"] = "relu"
 
 
-class Identity(Part, tag_field="name", tag="identity"):
+class Identity(Part, frozen=True, tag_field="name", tag="identity"):
     """Returns the model plus a constant, reads no patient data: measures everything but the training."""
 
     parameters: Annotated[int, Meta(ge=1, le=4_000_000_000)]
@@ -173,7 +173,7 @@ Task = TabularClassifier | Identity
 # --- the federation -----------------------------------------------------------------------------------------------
 
 
-class FedAvg(Part, tag_field="method", tag="fedavg"):
+class FedAvg(Part, frozen=True, tag_field="method", tag="fedavg"):
     """Mean of the updates weighted by training rows (McMahan et al. 2017, Algorithm 1, arXiv:1602.05629).
 
     Server momentum is FedAvgM (Hsu et al. 2019, arXiv:1909.06335): v = momentum * v + mean; model += rate * v.
@@ -183,7 +183,7 @@ class FedAvg(Part, tag_field="method", tag="fedavg"):
     server_momentum: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
 
 
-class FedProx(Part, tag_field="method", tag="fedprox"):
+class FedProx(Part, frozen=True, tag_field="method", tag="fedprox"):
     """FedAvg with the local term proximal/2 * ||w - w_global||^2 (Li et al. 2020, Algorithm 2, arXiv:1812.06127)."""
 
     proximal: Positive
@@ -194,14 +194,14 @@ class FedProx(Part, tag_field="method", tag="fedprox"):
 Metric = Literal["auc", "accuracy", "balanced_accuracy", "loss", "calibration_error"]
 
 
-class EarlyStopping(Part):
+class EarlyStopping(Part, frozen=True):
     """Stop when the metric did not improve by ``min_delta`` in ``patience`` rounds."""
 
     patience: Annotated[int, Meta(ge=1, le=1000)]
     min_delta: Annotated[float, Meta(ge=0.0)] = 0.0
 
 
-class Federation(Part):
+class Federation(Part, frozen=True):
     """Who takes part, how many must, and for how long."""
 
     rounds: Annotated[int, Meta(ge=1, le=100_000)]
@@ -213,14 +213,14 @@ class Federation(Part):
     early_stopping: EarlyStopping | None = None
 
 
-class Privacy(Part):
+class Privacy(Part, frozen=True):
     """What the gate enforces on everything that leaves a site."""
 
     minimum_cell: Annotated[int, Meta(ge=10, le=1000)] = 10
     clip_norm: Positive | None = None
 
 
-class Study(Part):
+class Study(Part, frozen=True):
     """One federated training effort; what a site approves is this value's digest."""
 
     name: Name

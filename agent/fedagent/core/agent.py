@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site daemon's one decision function: state and event in, state and commands out.
+
+Rule: no I/O, no clock. The shell makes ``studies`` and ``record`` durable, then performs the commands in order.
+"""
+
+from collections.abc import Collection
+from typing import Final, assert_never
+
+import msgspec
+
+from fedagent import VERSION
+from fedagent.core import commands as do
+from fedagent.core import events as on
+from fedagent.core import occupancy, participation
+from fedagent.core.facts import Instant
+from fedagent.core.governor import judge, settle
+from fedagent.core.participation import Outcome
+from fedagent.core.round import Phase, Trigger
+from fedagent.core.state import AgentState, Stage, StudyState
+from fedagent.wire import frames
+from fedagent.wire import messages as m
+from fedagent.wire.values import PROTOCOL
+
+FIRST_ASK_S: Final = 2.0
+LAST_ASK_S: Final = 60.0
+"""Whoever waits for the aggregator asks again after 2 s, then after twice as long each time."""
+
+_WAITS_FOR_AGGREGATOR: Final = (Phase.JOINING, Phase.SPOOLED, Phase.DELIVERED, Phase.DECLINED)
+
+AnyEvent = (
+    on.Sampled | on.Connected | on.Disconnected | on.MessageArrived | on.ApprovalsRead | on.ModelFetched
+    | on.TrainerCame | on.TrainerSaid | on.UpdateSpooled | on.TrainerLost | on.PauseAsked | on.ResumeAsked
+    | on.PolicyChanged | on.Woke | on.StopAsked
+)  # fmt: skip
+
+
+def step(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
+    """What the daemon is after the event, and what it does because of it."""
+    before = state.standing
+    state, done = _take(state, event, now)
+    state = _govern(state, event, now)
+    state, more = occupancy.occupy(state, now)
+    done += more
+    if state.standing.go != before.go:
+        done += _verdict_changed(state)
+    state, more = _ask_again(state, now)
+    done += more
+    if state.stopping and state.trainer.stage is Stage.ABSENT:
+        done.append(do.Exit())
+    return state, done
+
+
+def resumed(state: AgentState, blobs: Collection[bytes], now: Instant) -> AgentState:
+    """The state as loaded after a restart: nothing trains yet, and a blob may be gone with its disk.
+
+    Args:
+        blobs: digests of the complete blobs on disk.
+    """
+    studies = {name: _resumed(study, blobs, now) for name, study in state.studies.items()}
+    return msgspec.structs.replace(state, studies=studies)
+
+
+def _resumed(study: StudyState, blobs: Collection[bytes], now: Instant) -> StudyState:
+    if study.phase is Phase.TRAINING:
+        study = participation.advance(study, Trigger.VACATED, now)
+    if study.phase is Phase.SPOOLED and study.update not in blobs:
+        study = participation.advance(
+            study, Trigger.UPDATE_LOST, now, "the spooled update was lost: trains anew"
+        )
+        study = msgspec.structs.replace(study, offer=None, update=b"")
+    if study.phase is Phase.READY and study.announcement.model.blob not in blobs:
+        study = participation.advance(study, Trigger.MODEL_LOST, now, "the model was lost: fetches it anew")
+    return study
+
+
+def _take(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
+    """The event's own effect, before the verdict is judged anew."""
+    match event:
+        case on.MessageArrived():
+            return _hear(
+                msgspec.structs.replace(state, ask_after_s=FIRST_ASK_S, asked_at=now.monotonic), event, now
+            )
+        case on.Connected() | on.Disconnected():
+            return _link_changed(state, event, now)
+        case on.TrainerCame() | on.TrainerSaid() | on.TrainerLost() | on.UpdateSpooled():
+            return _trainer_event(state, event, now)
+        case on.ApprovalsRead(approvals=approvals):
+            return participation.approvals_changed(msgspec.structs.replace(state, approvals=approvals), now)
+        case on.ModelFetched(study=study, blob=blob):
+            return participation.model_fetched(state, study, blob, now)
+        case _:
+            return _operator(state, event)
+
+
+def _operator(
+    state: AgentState,
+    event: on.Sampled | on.PauseAsked | on.ResumeAsked | on.PolicyChanged | on.Woke | on.StopAsked,
+) -> Outcome:
+    """What the machine and its administrators say."""
+    match event:
+        case on.Sampled(facts=facts):
+            return msgspec.structs.replace(state, facts=facts), []
+        case on.PauseAsked(pause=pause):
+            record = msgspec.structs.replace(state.record, pause=pause)
+            return msgspec.structs.replace(state, record=record), [do.Tell(text=f"paused by {pause.by}")]
+        case on.ResumeAsked():
+            record = msgspec.structs.replace(state.record, pause=None)
+            return msgspec.structs.replace(state, record=record), [do.Tell(text="resumed")]
+        case on.PolicyChanged(policy=policy):
+            return msgspec.structs.replace(state, policy=policy), [
+                do.Tell(text="the settings were read anew")
+            ]
+        case on.StopAsked():
+            return msgspec.structs.replace(state, stopping=True), []
+        case on.Woke():
+            return state, []
+        case _:
+            assert_never(event)
+
+
+def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:
+    match event.message:
+        case m.AggregatorHello() as hello:
+            return participation.hear_hello(state, hello)
+        case m.Announcement() as announcement:
+            return participation.hear_announcement(state, announcement, event.payload, now)
+        case m.ModelKey() as key:
+            return participation.hear_key(state, key, now)
+        case m.Grant() as grant:
+            return participation.hear_grant(state, grant)
+        case m.Receipt() as receipt:
+            return participation.hear_receipt(state, receipt, now)
+        case m.Refusal() | m.Cancel() as ended:
+            return participation.hear_refusal(state, ended, now)
+        case _:
+            assert_never(event.message)
+
+
+def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now: Instant) -> Outcome:
+    if isinstance(event, on.Disconnected):
+        state = msgspec.structs.replace(state, connected=False, link=event.reason)
+        return state, [
+            do.Tell(severity=do.Severity.WARNING, text=f"not connected: {event.reason}", reason="broker")
+        ]
+    state = msgspec.structs.replace(
+        state, connected=True, link="connected", asked_at=now.monotonic, ask_after_s=FIRST_ASK_S
+    )
+    fetches = [_fetch(study) for study in state.studies.values() if study.phase is Phase.FETCHING]
+    return state, [
+        do.Tell(text="connected to the broker"),
+        *(do.FollowStudy(study=name) for name in state.studies),
+        do.Send(message=presence(state)),
+        do.Send(message=hello(state)),
+        do.RepeatOutbox(),
+        *fetches,
+    ]
+
+
+def _fetch(study: StudyState) -> do.Fetch:
+    return do.Fetch(study=study.name, reference=study.announcement.model)
+
+
+def _trainer_event(
+    state: AgentState,
+    event: on.TrainerCame | on.TrainerSaid | on.TrainerLost | on.UpdateSpooled,
+    now: Instant,
+) -> Outcome:
+    match event:
+        case on.TrainerCame(ready=ready):
+            state = occupancy.trainer_came(state, ready, now)
+            return participation.trainer_key_known(state, ready.trainer_key, now)
+        case on.TrainerLost(text=text):
+            return occupancy.trainer_lost(state, text, now)
+        case on.UpdateSpooled(sealed=sealed, manifest=manifest):
+            offer = m.UpdateOffer(
+                study=sealed.study, round=sealed.round, manifest=manifest, secret=sealed.secret
+            )
+            state, done = participation.update_spooled(state, sealed, offer, now)
+            state, more = occupancy.job_ended(state, sealed.study, now)
+            return state, done + more
+        case on.TrainerSaid(frame=frame):
+            return _trainer_said(state, frame, now)
+        case _:
+            assert_never(event)
+
+
+def _trainer_said(
+    state: AgentState,
+    frame: frames.JobRefused | frames.JobProgress | frames.JobFailed | frames.CheckpointDone,
+    now: Instant,
+) -> Outcome:
+    match frame:
+        case frames.JobProgress():
+            trainer = msgspec.structs.replace(state.trainer, progress=frame)
+            return msgspec.structs.replace(state, trainer=trainer), [do.Send(message=_progress(state, frame))]
+        case frames.CheckpointDone():
+            return occupancy.checkpoint_done(state, now)
+        case frames.JobRefused() | frames.JobFailed():
+            state, done = participation.job_failed(
+                state, frame.study, frame.round, frame.reason, frame.text, now
+            )
+            state, more = occupancy.job_ended(state, frame.study, now)
+            return state, done + more
+        case _:
+            assert_never(frame)
+
+
+def _progress(state: AgentState, frame: frames.JobProgress) -> m.Progress:
+    return m.Progress(
+        study=frame.study,
+        round=frame.round,
+        phase=Phase.TRAINING.value,
+        verdict=state.standing.text[:500],
+        step=frame.step,
+        steps=frame.steps,
+        loss=frame.loss,
+    )
+
+
+def _govern(state: AgentState, event: AnyEvent, now: Instant) -> AgentState:
+    """The verdict anew. Only a sample is another look: other events must not count as strikes."""
+    if not isinstance(event, on.Sampled | on.PauseAsked | on.ResumeAsked | on.PolicyChanged):
+        return state
+    found = judge(state.facts, state.policy, now, pause=state.record.pause, current=state.standing)
+    return msgspec.structs.replace(state, standing=settle(state.standing, found, state.policy, now))
+
+
+def _verdict_changed(state: AgentState) -> list[do.Command]:
+    against = state.standing.objection
+    tell = do.Tell(text=f"verdict: {state.standing.text}", reason=against.signal if against else None)
+    return [tell, do.Send(message=presence(state))] if state.connected else [tell]
+
+
+def _ask_again(state: AgentState, now: Instant) -> Outcome:
+    """Say hello again where an answer is overdue; a lost message costs seconds, never the round."""
+    waits = not state.studies or any(s.phase in _WAITS_FOR_AGGREGATOR for s in state.studies.values())
+    if not state.connected or not waits or now.monotonic - state.asked_at < state.ask_after_s:
+        return state, []
+    later = min(LAST_ASK_S, state.ask_after_s * 2)
+    state = msgspec.structs.replace(state, asked_at=now.monotonic, ask_after_s=later)
+    return state, [do.Send(message=hello(state)), do.RepeatOutbox()]
+
+
+def hello(state: AgentState) -> m.SiteHello:
+    """What this site says at every connect, and when it has waited."""
+    return m.SiteHello(
+        version=VERSION, protocol=PROTOCOL, positions=participation.positions(state.studies.values())
+    )
+
+
+def presence(state: AgentState) -> m.Presence:
+    """What this site retains at the broker."""
+    against = state.standing.objection
+    return m.Presence(
+        online=True,
+        version=VERSION,
+        protocol=PROTOCOL,
+        verdict="go" if state.standing.go else "no",
+        reason=against.text[:500] if against else "",
+    )

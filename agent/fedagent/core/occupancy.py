@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's life: when it comes up, gets its job, freezes, thaws, gives its memory back and ends.
+
+Rule: nothing here waits for the worker. Every stage that waits has an end.
+"""
+
+from typing import Final
+
+import msgspec
+
+from fedagent.core import commands as do
+from fedagent.core.facts import Instant
+from fedagent.core.governor import Rung
+from fedagent.core.participation import Outcome, advance, job_failed, replace_study
+from fedagent.core.round import Phase, Trigger
+from fedagent.core.state import AgentState, Stage, StudyState, TrainerState
+from fedagent.wire import frames
+from fedagent.wire.messages import Reason
+
+CHECKPOINT_GRACE_S: Final = 2.0
+"""How long a worker that was asked to vacate may take to write its checkpoint."""
+
+START_LIMIT_S: Final = 60.0
+"""A trainer's first frame may take this long on a loaded machine."""
+
+_POISON_AFTER: Final = 3
+"""A job during which the trainer died this often is declined."""
+
+_RUNNING: Final = (Stage.BUSY, Stage.FROZEN, Stage.VACATING)
+
+
+def occupy(state: AgentState, now: Instant) -> Outcome:
+    """Bring the trainer to where the verdict and the studies want it, one stage at a time."""
+    match state.trainer.stage:
+        case Stage.ABSENT:
+            return _absent(state, now)
+        case Stage.STARTING:
+            return _starting(state, now)
+        case Stage.IDLE:
+            return _idle(state, now)
+        case Stage.BUSY:
+            return _busy(state, now)
+        case Stage.FROZEN:
+            return _frozen(state, now)
+        case Stage.VACATING:
+            return _vacating(state, now)
+
+
+def trainer_came(state: AgentState, ready: frames.Ready, now: Instant) -> AgentState:
+    """The trainer is up and has no job."""
+    trainer = msgspec.structs.replace(
+        state.trainer, stage=Stage.IDLE, since=now.monotonic, snapshots=ready.snapshots, study=None
+    )
+    return msgspec.structs.replace(state, trainer=trainer)
+
+
+def job_ended(state: AgentState, study: str, now: Instant) -> Outcome:
+    """The trainer is done with its job, whatever came of it; a worker that was frozen in that moment thaws."""
+    if state.trainer.stage not in _RUNNING or state.trainer.study != study:
+        return state, []
+    thaw: list[do.Command] = [do.Thaw()] if state.trainer.stage is Stage.FROZEN else []
+    trainer = msgspec.structs.replace(
+        state.trainer, stage=Stage.IDLE, since=now.monotonic, study=None, failures=0, progress=None
+    )
+    return msgspec.structs.replace(_count_yield(state, now), trainer=trainer), thaw
+
+
+def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
+    """The trainer ended by itself: try again later; decline a job that it does not survive."""
+    trainer = state.trainer
+    if trainer.stage is Stage.ABSENT:
+        return state, []
+    failures = trainer.failures + (trainer.stage is not Stage.VACATING)
+    name, study = trainer.study, state.studies.get(trainer.study or "")
+    state = _absence(state, now, failures=failures)
+    done: list[do.Command] = [
+        do.Tell(severity=do.Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer")
+    ]
+    if name is not None and study is not None and failures >= _POISON_AFTER:
+        state = replace_study(state, study)
+        state, more = job_failed(
+            state, name, study.round, Reason.CRASHED, f"the trainer died {failures} times: {text}", now
+        )
+        done += more
+    return state, done
+
+
+def checkpoint_done(state: AgentState, now: Instant) -> Outcome:
+    """The worker's state is durable: it may go."""
+    return _close(state, now) if state.trainer.stage is Stage.VACATING else (state, [])
+
+
+def _absent(state: AgentState, now: Instant) -> Outcome:
+    wanted = any(_wants_trainer(study) for study in state.studies.values())
+    if not (state.standing.go and wanted and not state.stopping and now.monotonic >= state.trainer.retry_at):
+        return state, []
+    return _to(state, Stage.STARTING, now), [do.StartTrainer()]
+
+
+def _wants_trainer(study: StudyState) -> bool:
+    return study.phase is Phase.READY or (study.phase is Phase.JOINING and not study.trainer_key)
+
+
+def _starting(state: AgentState, now: Instant) -> Outcome:
+    if _must_vacate(state):
+        return _close(state, now)
+    if now.monotonic - state.trainer.since > START_LIMIT_S:
+        return _close(msgspec.structs.replace(state, trainer=_failed(state.trainer)), now)
+    return state, []
+
+
+def _idle(state: AgentState, now: Instant) -> Outcome:
+    ready = sorted(
+        (s for s in state.studies.values() if s.phase is Phase.READY), key=lambda s: (s.since, s.name)
+    )
+    if _must_vacate(state) or (not ready and now.monotonic - state.trainer.since > state.keep_warm_s):
+        return _close(state, now)
+    if not ready or not state.standing.go:
+        return state, []
+    study = advance(ready[0], Trigger.JOB_GIVEN, now)
+    job = frames.Job(study=study.name, announcement=study.payload, model_key=study.model_key, site=state.site)
+    trainer = msgspec.structs.replace(
+        state.trainer, stage=Stage.BUSY, since=now.monotonic, study=study.name, progress=None
+    )
+    state = msgspec.structs.replace(replace_study(state, study), trainer=trainer)
+    return state, [
+        do.GiveJob(job=job, model=study.announcement.model.blob),
+        do.Tell(
+            text=f"study {study.name}: training round {study.round}", study=study.name, round=study.round
+        ),
+    ]
+
+
+def _busy(state: AgentState, now: Instant) -> Outcome:
+    if _job_is_void(state):
+        return _to(state, Stage.IDLE, now, study=None), [_stop_job(state)]
+    if _must_vacate(state):
+        return _to(state, Stage.VACATING, now), [do.AskCheckpoint()]
+    if not state.standing.go:
+        return _to(state, Stage.FROZEN, now), [do.Freeze(), _yielded(state, "training paused")]
+    return state, []
+
+
+def _frozen(state: AgentState, now: Instant) -> Outcome:
+    if _job_is_void(state):
+        return _to(_count_yield(state, now), Stage.IDLE, now, study=None), [do.Thaw(), _stop_job(state)]
+    if state.standing.go:
+        state = _count_yield(state, now)
+        return _to(state, Stage.BUSY, now), [
+            do.Thaw(),
+            do.Tell(text="training goes on", study=state.trainer.study),
+        ]
+    if _must_vacate(state) or now.monotonic - state.trainer.since > state.policy.pause_limit_s:
+        return _close(state, now)
+    return state, []
+
+
+def _vacating(state: AgentState, now: Instant) -> Outcome:
+    if _job_is_void(state) or now.monotonic - state.trainer.since > CHECKPOINT_GRACE_S:
+        return _close(state, now)
+    return state, []
+
+
+def _must_vacate(state: AgentState) -> bool:
+    against = state.standing.objection
+    return state.stopping or (not state.standing.go and against is not None and against.rung is Rung.VACATE)
+
+
+def _job_is_void(state: AgentState) -> bool:
+    """The study moved on (cancelled, revoked, next round) while its job ran."""
+    study = state.studies.get(state.trainer.study or "")
+    return study is None or study.phase is not Phase.TRAINING
+
+
+def _stop_job(state: AgentState) -> do.StopJob:
+    return do.StopJob(study=state.trainer.study or "", erase=False)
+
+
+def _yielded(state: AgentState, what: str) -> do.Tell:
+    study = state.studies.get(state.trainer.study or "")
+    return do.Tell(
+        text=f"{what}: {state.standing.text}",
+        study=state.trainer.study,
+        round=study.round if study else None,
+        reason=state.standing.objection.signal if state.standing.objection else None,
+    )
+
+
+def _close(state: AgentState, now: Instant) -> Outcome:
+    """End the trainer; its job waits for another one."""
+    told: list[do.Command] = [_yielded(state, "trainer ended")] if state.trainer.stage in _RUNNING else []
+    return _absence(_count_yield(state, now), now, failures=state.trainer.failures), [
+        do.CloseTrainer(),
+        *told,
+    ]
+
+
+def _absence(state: AgentState, now: Instant, *, failures: int) -> AgentState:
+    study = state.studies.get(state.trainer.study or "")
+    if study is not None and study.phase is Phase.TRAINING:
+        state = replace_study(state, advance(study, Trigger.VACATED, now))
+    delay_s = min(60.0, 2.0**failures) if failures else 0.0
+    trainer = TrainerState(
+        failures=failures, retry_at=now.monotonic + delay_s, snapshots=state.trainer.snapshots
+    )
+    return msgspec.structs.replace(state, trainer=trainer)
+
+
+def _count_yield(state: AgentState, now: Instant) -> AgentState:
+    """Adds the time for which a running job got out of the way."""
+    if state.trainer.stage not in (Stage.FROZEN, Stage.VACATING):
+        return state
+    record = msgspec.structs.replace(
+        state.record,
+        yields=state.record.yields + 1,
+        yielded_s=state.record.yielded_s + now.monotonic - state.trainer.since,
+    )
+    return msgspec.structs.replace(state, record=record)
+
+
+def _failed(trainer: TrainerState) -> TrainerState:
+    return msgspec.structs.replace(trainer, failures=trainer.failures + 1)
+
+
+def _to(state: AgentState, stage: Stage, now: Instant, **changes: str | None) -> AgentState:
+    trainer = msgspec.structs.replace(state.trainer, stage=stage, since=now.monotonic, **changes)
+    return msgspec.structs.replace(state, trainer=trainer)

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A site's part in its studies: what each message, approval and result changes.
+
+Rule: every function gives the next state and the commands, and a message that is late, repeated or of another round
+changes nothing.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from fedagent.core import commands as do
+from fedagent.core.approval import objection
+from fedagent.core.facts import Instant
+from fedagent.core.round import Phase, Trigger, move
+from fedagent.core.state import AgentState, StudyState
+from fedagent.wire import frames
+from fedagent.wire import messages as m
+from fedagent.wire.manifest import blob_digest
+from fedagent.wire.study import study_digest
+
+Outcome = tuple[AgentState, list[do.Command]]
+
+_KEYED: Final = (Phase.FETCHING, Phase.READY)
+_MAY_BE_REVOKED: Final = (Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING)
+OBSERVING: Final = 'mode = "observe": this site governs and records, and never trains'
+
+
+def replace_study(state: AgentState, study: StudyState) -> AgentState:
+    """The state with this study in place of the one of its name."""
+    return msgspec.structs.replace(state, studies={**state.studies, study.name: study})
+
+
+def advance(study: StudyState, trigger: Trigger, now: Instant, note: str = "") -> StudyState:
+    """The study in its next phase."""
+    return msgspec.structs.replace(study, phase=move(study.phase, trigger), since=now.wall, note=note)
+
+
+def hear_hello(state: AgentState, hello: m.AggregatorHello) -> Outcome:
+    """The aggregator names the studies that this site may follow."""
+    return state, [do.FollowStudy(study=each.study) for each in hello.studies]
+
+
+def hear_announcement(
+    state: AgentState, announcement: m.Announcement, payload: bytes, now: Instant
+) -> Outcome:
+    """A round is open (or the study has ended)."""
+    name, known = announcement.study.name, state.studies.get(announcement.study.name)
+    if state.site not in announcement.study.federation.sites:
+        return state, []
+    if known is not None:
+        if announcement.round < known.round:
+            return state, []
+        if _same_round(announcement, known.announcement):
+            renewed = msgspec.structs.replace(known, announcement=announcement, payload=payload)
+            return replace_study(state, renewed), []
+    study = StudyState(announcement=announcement, payload=payload, phase=Phase.UNAPPROVED, since=now.wall)
+    answered = [do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")]
+    tell = do.Tell(
+        text=f"study {name}: round {announcement.round} of {announcement.study.federation.rounds} is open",
+        study=name,
+        round=announcement.round,
+    )
+    if announcement.round_kind is m.RoundKind.ENDED:
+        study = advance(study, Trigger.STUDY_ENDED, now)
+        tell = do.Tell(
+            text=f"study {name} has ended after round {announcement.round - 1}",
+            study=name,
+            round=announcement.round,
+        )
+    state = replace_study(state, study)
+    state, approval = seek_approval(state, name, now)
+    return state, [*answered, drop_blobs(state), tell, *approval]
+
+
+def _same_round(new: m.Announcement, old: m.Announcement) -> bool:
+    return (new.round, new.round_kind, new.model.blob, new.study) == (
+        old.round,
+        old.round_kind,
+        old.model.blob,
+        old.study,
+    )
+
+
+def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
+    """Join where root approved exactly this study and the trainer's key is known; else say what is waited for."""
+    study = state.studies[name]
+    if study.phase not in (Phase.UNAPPROVED, Phase.JOINING):
+        return state, []
+    approval = state.approvals.get(name)
+    against = OBSERVING if state.observe else objection(study.announcement.study, study.round, approval)
+    if against is not None or approval is None:
+        known = study.note == against
+        state = replace_study(
+            state, msgspec.structs.replace(study, phase=Phase.UNAPPROVED, note=against or "")
+        )
+        warning = do.Tell(
+            severity=do.Severity.WARNING, text=against or "", study=name, round=study.round, reason="approval"
+        )
+        return state, [] if known else [warning]
+    if study.phase is Phase.UNAPPROVED:
+        study = advance(study, Trigger.APPROVED, now)
+    return _join(state, msgspec.structs.replace(study, dataset=approval.dataset))
+
+
+def _join(state: AgentState, study: StudyState) -> Outcome:
+    """Ask for the model's key, sealed to the trainer's key; without one a trainer has to come up first."""
+    key = state.record.trainer_key
+    if not key:
+        return replace_study(
+            state, msgspec.structs.replace(study, note="waits for the trainer to come up once")
+        ), []
+    if study.trainer_key == key:
+        return replace_study(state, study), []
+    join = m.Join(
+        study=study.name,
+        round=study.round,
+        study_digest=study_digest(study.announcement.study),
+        trainer_key=key,
+    )
+    study = msgspec.structs.replace(study, trainer_key=key, note="waits for the model's key")
+    return replace_study(state, study), [do.Post(key=f"{study.name}/join", message=join)]
+
+
+def approvals_changed(state: AgentState, now: Instant) -> Outcome:
+    """Join what was approved since; stop what was revoked."""
+    done: list[do.Command] = []
+    for name, study in state.studies.items():
+        against = objection(study.announcement.study, study.round, state.approvals.get(name))
+        if against is not None and study.phase in _MAY_BE_REVOKED:
+            decline = m.Decline(study=name, round=study.round, reason=m.Reason.REVOKED)
+            state = replace_study(state, _restart(advance(study, Trigger.REVOKED, now, against)))
+            done += [
+                do.Strike(key=f"{name}/join"),
+                do.StopJob(study=name, erase=True),
+                do.Post(key=f"{name}/decline", message=decline),
+                do.Tell(
+                    severity=do.Severity.WARNING,
+                    text=against,
+                    study=name,
+                    round=study.round,
+                    reason="revoked",
+                ),
+            ]
+        elif study.phase in (Phase.UNAPPROVED, Phase.JOINING):
+            state, more = seek_approval(state, name, now)
+            done += more
+    return state, done
+
+
+def _restart(study: StudyState) -> StudyState:
+    return msgspec.structs.replace(study, trainer_key=b"", model_key=b"")
+
+
+def trainer_key_known(state: AgentState, key: bytes, now: Instant) -> Outcome:
+    """Join with the trainer's key; what was joined with another key (the trainer's state was lost) joins again."""
+    if state.record.trainer_key != key:
+        state = msgspec.structs.replace(state, record=msgspec.structs.replace(state.record, trainer_key=key))
+    done: list[do.Command] = []
+    for name, study in state.studies.items():
+        if study.phase in _KEYED and study.trainer_key != key:
+            state = replace_study(state, _restart(advance(study, Trigger.REVOKED, now)))
+        state, more = seek_approval(state, name, now)
+        done += more
+    return state, done
+
+
+def hear_key(state: AgentState, message: m.ModelKey, now: Instant) -> Outcome:
+    """The model's key came: fetch the model."""
+    study = _current(state, message.study, message.round, (Phase.JOINING,))
+    if study is None or message.blob != study.announcement.model.blob:
+        return state, []
+    study = advance(msgspec.structs.replace(study, model_key=message.secret), Trigger.KEY_CAME, now)
+    fetch = do.Fetch(study=study.name, reference=study.announcement.model)
+    return replace_study(state, study), [do.Strike(key=f"{study.name}/join"), fetch]
+
+
+def model_fetched(state: AgentState, name: str, blob: bytes, now: Instant) -> Outcome:
+    """The model is here: ready to train."""
+    study = state.studies.get(name)
+    if study is None or study.phase is not Phase.FETCHING or study.announcement.model.blob != blob:
+        return state, []
+    tell = do.Tell(text=f"study {name}: model of round {study.round} is here", study=name, round=study.round)
+    return replace_study(state, advance(study, Trigger.MODEL_CAME, now)), [tell]
+
+
+def update_spooled(
+    state: AgentState, sealed: frames.JobSealed, offer: m.UpdateOffer, now: Instant
+) -> Outcome:
+    """The update is durable: offer it. One of another round is dropped."""
+    study = _current(state, sealed.study, sealed.round, (Phase.TRAINING, Phase.READY))
+    if study is None:
+        return state, [drop_blobs(state)]
+    study = msgspec.structs.replace(
+        advance(study, Trigger.UPDATE_SPOOLED, now, "waits for the aggregator to take the update"),
+        offer=offer,
+        update=blob_digest(offer.manifest),
+        rows=sealed.rows,
+        metrics=sealed.metrics,
+    )
+    text = f"study {study.name}: update of round {study.round} is sealed, {offer.manifest.size_bytes} bytes, {sealed.rows} rows"
+    return replace_study(state, study), [
+        do.Post(key=f"{study.name}/offer", message=offer),
+        do.Tell(text=text, study=study.name, round=study.round),
+    ]
+
+
+def job_failed(
+    state: AgentState, name: str, number: int, reason: m.Reason, text: str, now: Instant
+) -> Outcome:
+    """The trainer will not or cannot do this round: decline it, once."""
+    study = _current(state, name, number, _MAY_BE_REVOKED)
+    if study is None:
+        return state, []
+    decline = m.Decline(study=name, round=number, reason=reason, text=text[:500])
+    tell = do.Tell(
+        severity=do.Severity.WARNING,
+        text=f"study {name}: round {number} declined: {text}",
+        study=name,
+        round=number,
+        reason=reason.value,
+    )
+    return replace_study(state, advance(study, Trigger.FAILED, now, text)), [
+        do.Strike(key=f"{name}/join"),
+        do.Post(key=f"{name}/decline", message=decline),
+        tell,
+    ]
+
+
+def hear_grant(state: AgentState, message: m.Grant) -> Outcome:
+    """The aggregator wants these chunks."""
+    study = _current(state, message.study, message.round, (Phase.SPOOLED,))
+    if study is None or message.blob != study.update:
+        return state, []
+    return state, [do.Grant(study=study.name, blob=message.blob, chunks=message.chunks)]
+
+
+def hear_receipt(state: AgentState, message: m.Receipt, now: Instant) -> Outcome:
+    """The aggregator has the update durably: it leaves the spool."""
+    study = _current(state, message.study, message.round, (Phase.SPOOLED,))
+    if study is None or message.blob != study.update:
+        return state, []
+    study = msgspec.structs.replace(
+        advance(study, Trigger.RECEIPT_CAME, now, "waits for the next round"), offer=None, update=b""
+    )
+    state = replace_study(state, study)
+    return state, [
+        do.Strike(key=f"{study.name}/offer"),
+        drop_blobs(state),
+        do.Tell(
+            text=f"study {study.name}: update of round {study.round} delivered",
+            study=study.name,
+            round=study.round,
+        ),
+    ]
+
+
+def hear_refusal(state: AgentState, message: m.Refusal | m.Cancel, now: Instant) -> Outcome:
+    """The aggregator will not take this round's update: nothing of it stays."""
+    name = message.study
+    study = _current(state, name, message.round, (*_MAY_BE_REVOKED, Phase.UNAPPROVED, Phase.SPOOLED))
+    if study is None:
+        return state, [do.Strike(key=f"{name}/decline")] if name in state.studies else []
+    text = message.text or message.reason.value.replace("-", " ")
+    study = msgspec.structs.replace(advance(study, Trigger.REFUSED, now, text), offer=None, update=b"")
+    state = replace_study(state, study)
+    return state, [
+        *(do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")),
+        drop_blobs(state),
+        do.Tell(
+            severity=do.Severity.WARNING,
+            text=f"study {name}: the aggregator ended our part in round {message.round}: {text}",
+            study=name,
+            round=message.round,
+            reason=message.reason.value,
+        ),
+    ]
+
+
+def positions(studies: Iterable[StudyState]) -> tuple[m.StudyPosition, ...]:
+    """Where this site stands, for its hello."""
+    return tuple(
+        m.StudyPosition(study=each.name, round=each.round, phase=each.phase.value, update=each.update or None)
+        for each in studies
+    )
+
+
+def drop_blobs(state: AgentState) -> do.DropBlobs:
+    """Delete what no open study needs."""
+    needed = {
+        each.announcement.model.blob for each in state.studies.values() if each.phase is not Phase.ENDED
+    }
+    return do.DropBlobs(
+        keep=frozenset(needed | {each.update for each in state.studies.values() if each.update})
+    )
+
+
+def _current(state: AgentState, name: str, number: int, phases: tuple[Phase, ...]) -> StudyState | None:
+    """The study, where the message speaks of its current round and the phase is one of these."""
+    study = state.studies.get(name)
+    return study if study is not None and study.round == number and study.phase in phases else None
