@@ -4,7 +4,6 @@
 Rule: the length is checked before the parser sees a byte, and every way to be wrong raises ``WireError`` with the path.
 """
 
-import re
 from typing import Final, TypeVar
 
 import msgspec
@@ -13,7 +12,8 @@ from fedagent.errors import WireError
 
 T = TypeVar("T")
 
-_PATH: Final = re.compile(r"^(?P<problem>.*?)(?: - at `(?P<path>\$[^`]*)`)?$", re.DOTALL)
+_AT: Final = " - at `"
+"""How msgspec joins problem and path."""
 
 
 def encode(value: msgspec.Struct) -> bytes:
@@ -36,5 +36,5 @@ def decode(data: bytes | memoryview, kind: type[T], *, limit_bytes: int) -> T:
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        match = _PATH.match(str(error))
-        raise WireError(match["problem"], match["path"] or "$") if match else WireError(str(error)) from error
+        problem, _, path = str(error).rpartition(_AT)
+        raise (WireError(problem, path.rstrip("`")) if problem else WireError(path)) from error

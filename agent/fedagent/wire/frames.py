@@ -12,7 +12,18 @@ from msgspec import Meta
 
 from fedagent.wire.messages import MetricValue, Reason, RoundKind
 from fedagent.wire.study import Study
-from fedagent.wire.values import ChunkBytes, Count, Digest, Name, PublicKey, RoundNumber, Sealed, Text
+from fedagent.wire.values import (
+    ChunkBytes,
+    Count,
+    Digest,
+    Name,
+    NotNegative,
+    Positive,
+    PublicKey,
+    RoundNumber,
+    Sealed,
+    Text,
+)
 
 FRAME_BYTES: Final = 131_072
 """Well below the kernel's default send buffer (net.core.wmem_default, 212,992)."""
@@ -36,8 +47,10 @@ class SnapshotEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Ready(Frame, frozen=True, tag="ready"):
-    """The first frame. Descriptors: the worker's pidfd; then, with ``control = "cgroup"``, its cgroup.freeze (write),
-    cgroup.kill (write) and cgroup.events (read). With ``"process-group"`` the worker leads a group of its own.
+    """The first frame.
+
+    Descriptors: the worker's pidfd; then, with ``control = "cgroup"``, its cgroup.freeze (write), cgroup.kill (write)
+    and cgroup.events (read). With ``"process-group"`` the worker leads a group of its own.
     """
 
     version: Text
@@ -81,7 +94,7 @@ class JobSealed(Frame, frozen=True, tag="job-sealed"):
     rows: Annotated[int, Meta(ge=0)]
     snapshot: Digest
     metrics: Annotated[tuple[MetricValue, ...], Meta(max_length=32)]
-    norm: float
+    norm: NotNegative
 
 
 class JobFailed(Frame, frozen=True, tag="job-failed"):
@@ -135,8 +148,10 @@ SupervisorFrame = Ready | JobRefused | JobProgress | JobSealed | JobFailed | Che
 
 
 class WorkerJob(Frame, frozen=True, tag="worker-job"):
-    """To the worker. Descriptors: the model (sealed memfd, safetensors), the snapshot (Parquet, read-only; absent for
-    ``identity``). ``checkpoint`` is a path below the trainer's state folder; a file there is resumed from.
+    """To the worker.
+
+    Descriptors: the model (sealed memfd, safetensors), the snapshot (Parquet, read-only; absent for ``identity``).
+    ``checkpoint`` is a path below the trainer's state folder; a file there is resumed from.
     """
 
     study: Study
@@ -146,7 +161,7 @@ class WorkerJob(Frame, frozen=True, tag="worker-job"):
     model: Digest
     snapshot: Digest | None
     checkpoint: str
-    checkpoint_every_s: float
+    checkpoint_every_s: Positive
     threads: Count
 
 
@@ -160,8 +175,10 @@ class WorkerProgress(Frame, frozen=True, tag="worker-progress"):
 
 
 class WorkerDone(Frame, frozen=True, tag="worker-done"):
-    """From the worker. Descriptor: a memfd with the raw update (local minus global, safetensors, float32); none in an
-    evaluation round. Nothing of it is believed before the gate has seen it.
+    """From the worker.
+
+    Descriptor: a memfd with the raw update (local minus global, safetensors, float32); none in an evaluation round.
+    Nothing of it is believed before the gate has seen it.
     """
 
     rows: Annotated[int, Meta(ge=0)]

@@ -13,6 +13,9 @@ from msgspec import Meta
 
 from fedagent.wire.values import ChunkBytes, Digest
 
+MANIFEST_CHUNKS: Final = 16_384
+"""Most chunks of one blob: 16 GiB at 1 MiB, and a manifest of half a MiB."""
+
 CHUNK_HEADER_BYTES: Final = 36
 """A chunk message upwards: 32 bytes of blob digest, 4 of index (big endian), the chunk."""
 
@@ -22,7 +25,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     size_bytes: Annotated[int, Meta(ge=0, le=2**34)]
     chunk_bytes: ChunkBytes
-    chunks: Annotated[tuple[Digest, ...], Meta(max_length=16_384)]
+    chunks: Annotated[tuple[Digest, ...], Meta(max_length=MANIFEST_CHUNKS)]
 
     def __post_init__(self) -> None:
         if len(self.chunks) != chunk_count(self.size_bytes, self.chunk_bytes):

@@ -19,11 +19,14 @@ from fedagent.wire.values import (
     ChunkIndex,
     Count,
     Digest,
+    Finite,
+    Instant,
     Name,
     PublicKey,
     RoundNumber,
     Sealed,
     Text,
+    refuse_repeated,
 )
 
 
@@ -78,7 +81,7 @@ class Presence(Message, frozen=True, tag="presence"):
     capabilities: Annotated[tuple[Text, ...], Meta(max_length=32)] = ()
     verdict: Text = ""
     reason: Text = ""
-    training_expected_at: float | None = None
+    training_expected_at: Instant | None = None
 
 
 class SiteHello(Message, frozen=True, tag="hello"):
@@ -127,8 +130,8 @@ class Progress(Message, frozen=True, tag="progress"):
     round: RoundNumber
     phase: Text
     verdict: Text = ""
-    step: int = 0
-    steps: int = 0
+    step: Annotated[int, Meta(ge=0)] = 0
+    steps: Annotated[int, Meta(ge=0)] = 0
     loss: float | None = None
 
 
@@ -182,7 +185,7 @@ class Announcement(Message, frozen=True, tag="announcement"):
     round_kind: RoundKind
     model: ModelReference
     aggregator_key: PublicKey
-    deadline_at: float
+    deadline_at: Instant
 
 
 class ModelKey(Message, frozen=True, tag="model-key"):
@@ -241,7 +244,7 @@ class MetricValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """One metric over ``count`` patients' rows; the gate lets none pass below the study's minimum cell."""
 
     name: Text
-    value: float
+    value: Finite
     count: Annotated[int, Meta(ge=0)]
 
 
@@ -258,3 +261,6 @@ class UpdateSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     rows: Annotated[int, Meta(ge=0)]
     snapshot: Digest
     metrics: Annotated[tuple[MetricValue, ...], Meta(max_length=32)]
+
+    def __post_init__(self) -> None:
+        refuse_repeated("metric", (metric.name for metric in self.metrics))

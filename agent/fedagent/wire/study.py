@@ -6,14 +6,26 @@ site approved covers it. No code is in a study: it names an installed task and i
 """
 
 import hashlib
-from typing import Annotated, Literal
+import math
+from itertools import pairwise
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from fedagent.wire.values import ColumnName, Count, Name, Positive, Ratio, Text
-
-Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
+from fedagent.wire.manifest import MANIFEST_CHUNKS
+from fedagent.wire.values import (
+    ChunkBytes,
+    ColumnName,
+    Count,
+    Finite,
+    Name,
+    NotNegative,
+    Positive,
+    Text,
+    refuse_repeated,
+    refuse_reserved,
+)
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -36,6 +48,12 @@ class Numeric(Part, frozen=True, tag_field="type", tag="numeric"):
     mean: Finite | None = None
     standard_deviation: Positive | None = None
 
+    def __post_init__(self) -> None:
+        if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
+            raise ValueError(
+                f"minimum {self.minimum} of column {self.name!r} is above its maximum {self.maximum}"
+            )
+
 
 class Category(Part, frozen=True, tag_field="type", tag="category"):
     """One of the categories, one-hot in their order. Other values count as missing.
@@ -47,6 +65,13 @@ class Category(Part, frozen=True, tag_field="type", tag="category"):
     name: ColumnName
     categories: Annotated[tuple[Text, ...], Meta(min_length=2, max_length=1000)]
     baseline: Text | None = None
+
+    def __post_init__(self) -> None:
+        _refuse_equal("category", self.categories)
+        if self.baseline is not None and self.baseline not in self.categories:
+            raise ValueError(
+                f"baseline {self.baseline!r} is not one of the categories of column {self.name!r}"
+            )
 
 
 class Boolean(Part, frozen=True, tag_field="type", tag="boolean"):
@@ -63,6 +88,9 @@ class Label(Part, frozen=True):
 
     column: ColumnName
     classes: Annotated[tuple[Text, ...], Meta(min_length=2, max_length=100)]
+
+    def __post_init__(self) -> None:
+        _refuse_equal("class", self.classes)
 
 
 # --- how rows are prepared ------------------------------------------------------------------------------------
@@ -99,6 +127,9 @@ class ColumnSplit(Part, frozen=True, tag_field="by", tag="column"):
     train: Text = "train"
     test: Text = "test"
 
+    def __post_init__(self) -> None:
+        _refuse_equal("split value", (self.train, self.test))
+
 
 class FileSplit(Part, frozen=True, tag_field="by", tag="file"):
     """As the dataset's sources say: each has ``split = "train"`` or ``"test"``."""
@@ -130,7 +161,7 @@ class Sgd(Part, frozen=True, tag_field="name", tag="sgd"):
 
     learning_rate: Positive
     momentum: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.0
-    weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
+    weight_decay: NotNegative = 0.0
 
 
 class Adam(Part, frozen=True, tag_field="name", tag="adam"):
@@ -139,7 +170,7 @@ class Adam(Part, frozen=True, tag_field="name", tag="adam"):
     learning_rate: Positive
     beta1: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.9
     beta2: Annotated[float, Meta(ge=0.0, lt=1.0)] = 0.999
-    weight_decay: Annotated[float, Meta(ge=0.0)] = 0.0
+    weight_decay: NotNegative = 0.0
 
 
 class TabularClassifier(Part, frozen=True, tag_field="name", tag="tabular-classifier"):
@@ -157,6 +188,17 @@ class TabularClassifier(Part, frozen=True, tag_field="name", tag="tabular-classi
     hidden: Annotated[tuple[Annotated[int, Meta(ge=1, le=65_536)], ...], Meta(max_length=16)] = ()
     activation: Literal["relu", "tanh"] = "relu"
 
+    def __post_init__(self) -> None:
+        split = (self.split.column,) if isinstance(self.split, ColumnSplit) else ()
+        names = (*(column.name for column in self.columns), self.label.column, *split)
+        refuse_repeated("column (of columns, label and split)", names)
+        if isinstance(self.normalisation, FixedNormalisation):
+            for column in self.columns:
+                if isinstance(column, Numeric) and None in {column.mean, column.standard_deviation}:
+                    raise ValueError(
+                        f"fixed normalisation needs mean and standard_deviation of column {column.name!r}"
+                    )
+
 
 class Identity(Part, frozen=True, tag_field="name", tag="identity"):
     """Returns the model plus a constant, reads no patient data: measures everything but the training."""
@@ -165,6 +207,10 @@ class Identity(Part, frozen=True, tag_field="name", tag="identity"):
     version: Literal[1] = 1
     tensors: Annotated[int, Meta(ge=1, le=10_000)] = 1
     increment: Finite = 1.0
+
+    def __post_init__(self) -> None:
+        if self.tensors > self.parameters:
+            raise ValueError(f"{self.tensors} tensors cannot share {self.parameters} parameters")
 
 
 Task = TabularClassifier | Identity
@@ -198,7 +244,7 @@ class EarlyStopping(Part, frozen=True):
     """Stop when the metric did not improve by ``min_delta`` in ``patience`` rounds."""
 
     patience: Annotated[int, Meta(ge=1, le=1000)]
-    min_delta: Annotated[float, Meta(ge=0.0)] = 0.0
+    min_delta: NotNegative = 0.0
 
 
 class Federation(Part, frozen=True):
@@ -211,6 +257,12 @@ class Federation(Part, frozen=True):
     aggregation: FedAvg | FedProx = FedAvg()
     best_by: Metric = "loss"
     early_stopping: EarlyStopping | None = None
+
+    def __post_init__(self) -> None:
+        refuse_repeated("site", self.sites)
+        refuse_reserved(self.sites)
+        if self.quorum > len(self.sites):
+            raise ValueError(f"a quorum of {self.quorum} needs more than the {len(self.sites)} sites")
 
 
 class Privacy(Part, frozen=True):
@@ -230,7 +282,16 @@ class Study(Part, frozen=True):
     federation: Federation
     privacy: Privacy = Privacy()
     seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
-    chunk_bytes: Annotated[int, Meta(ge=65_536, le=1_048_576, multiple_of=4096)] = 1_048_576
+    chunk_bytes: ChunkBytes = 1_048_576
+
+    def __post_init__(self) -> None:
+        refuse_reserved([self.name])
+        size = 4 * sum(map(math.prod, model_shapes(self.task).values()))
+        room = MANIFEST_CHUNKS * self.chunk_bytes
+        if size + room // 256 > room:  # 1/256: for the tensors' header and each chunk's tag
+            raise ValueError(
+                f"a model of {size} bytes does not fit {MANIFEST_CHUNKS} chunks of {self.chunk_bytes}"
+            )
 
 
 def study_digest(study: Study) -> bytes:
@@ -240,6 +301,9 @@ def study_digest(study: Study) -> bytes:
 
 Shapes = dict[str, tuple[int, ...]]
 """Tensor names in the order in which they are stored, each with its shape; every tensor is float32."""
+
+
+_BINARY: Final = 2
 
 
 def feature_count(column: Column) -> int:
@@ -259,9 +323,25 @@ def model_shapes(task: Task) -> Shapes:
         share, rest = divmod(task.parameters, task.tensors)
         return {f"tensor.{index}": (share + (index < rest),) for index in range(task.tensors)}
     classes = len(task.label.classes)
-    widths = (sum(map(feature_count, task.columns)), *task.hidden, 1 if classes == 2 else classes)
+    outputs = 1 if classes == _BINARY else classes
+    widths = (sum(map(feature_count, task.columns)), *task.hidden, outputs)
     shapes: Shapes = {}
-    for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (inputs, outputs) in enumerate(pairwise(widths)):
         shapes[f"layers.{index}.weight"] = (outputs, inputs)
         shapes[f"layers.{index}.bias"] = (outputs,)
     return shapes
+
+
+def _refuse_equal(what: str, values: tuple[str, ...]) -> None:
+    """Nothing, where these are all different, also as numbers where all are: ``4`` equals ``4.0``.
+
+    Raises:
+        ValueError: two are equal.
+    """
+    refuse_repeated(what, values)
+    try:
+        numbers = {float(value) for value in values}
+    except ValueError:
+        return
+    if len(numbers) != len(values):
+        raise ValueError(f"two of {what} {', '.join(values)[:200]} are the same number")

@@ -11,7 +11,7 @@ import msgspec
 
 from fedagent.errors import WireError
 from fedagent.wire import messages as m
-from fedagent.wire.values import Name
+from fedagent.wire.values import Name, refuse_reserved
 
 PREFIX: Final = "fedagent/v1/"
 CONTROL_BYTES: Final = 65_536
@@ -105,16 +105,29 @@ def parse(topic: str) -> Address:
             _name(site, topic)
             return Address(role=Role.SITE, sender=site, kind=kind, study=_name(study, topic), site=site)
         case ["down", site, study, kind] if kind in _AGGREGATOR_KINDS.keys() - _WITHOUT_STUDY:
-            return Address(role=Role.AGGREGATOR, sender="aggregator", kind=kind, study=_name(study, topic), site=_name(site, topic))
+            return Address(
+                role=Role.AGGREGATOR,
+                sender="aggregator",
+                kind=kind,
+                study=_name(study, topic),
+                site=_name(site, topic),
+            )
         case _:
             raise WireError(f"topic {topic[:200]!r} is not one of fedagent/v1", "topic")
 
 
 def message_type(address: Address) -> type[m.Message]:
-    """The one class of message that this topic carries."""
+    """The one class of message that this topic carries.
+
+    Raises:
+        WireError: it carries chunks.
+    """
     if address.kind == "round":
         return m.Announcement
-    return (_SITE_KINDS if address.role is Role.SITE else _AGGREGATOR_KINDS)[address.kind]
+    kinds = _SITE_KINDS if address.role is Role.SITE else _AGGREGATOR_KINDS
+    if address.kind not in kinds:
+        raise WireError(f"{address.kind} topics carry bytes, not messages", "topic")
+    return kinds[address.kind]
 
 
 def limit_bytes(address: Address) -> int:
@@ -124,6 +137,7 @@ def limit_bytes(address: Address) -> int:
 
 def _name(text: str, topic: str) -> str:
     try:
-        return msgspec.convert(text, Name)
-    except msgspec.ValidationError as error:
+        refuse_reserved([msgspec.convert(text, Name)])
+    except ValueError as error:  # msgspec.ValidationError is one
         raise WireError(f"topic {topic[:200]!r} has a bad name", "topic") from error
+    return text

@@ -4,6 +4,7 @@
 Rule: a limit stands in the type, so that decoding is the only check.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -12,11 +13,24 @@ PROTOCOL: Final = 1
 """Version of everything below ``fedagent/v1/``; version N works with N-1."""
 
 RESERVED_NAMES: Final = frozenset(
-    {"aggregator", "all", "blob", "broker", "ca", "down", "fedagent", "hello", "presence", "round", "site", "up"}
+    {
+        "aggregator",
+        "all",
+        "blob",
+        "broker",
+        "ca",
+        "down",
+        "fedagent",
+        "hello",
+        "presence",
+        "round",
+        "site",
+        "up",
+    }
 )
 """Names that no site and no study may carry: they are words of the topics or of the identities."""
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{1,31}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{1,31}\Z")]  # \Z: $ would let a newline follow
 """A site's, study's or dataset's name."""
 
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -32,7 +46,41 @@ RoundNumber = Annotated[int, Meta(ge=1, le=1_000_000)]
 ChunkIndex = Annotated[int, Meta(ge=0, le=1_048_575)]
 ChunkBytes = Annotated[int, Meta(ge=65_536, le=1_048_576, multiple_of=4096)]
 Text = Annotated[str, Meta(max_length=500)]
-ColumnName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+ColumnName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?!__)[A-Za-z_][A-Za-z0-9_]*\Z")]
+"""A study's column. Names with two leading underscores are the snapshot's own."""
+
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]
-Positive = Annotated[float, Meta(gt=0.0)]
+Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
+"""No NaN, no infinity, and far enough from both that arithmetic stays so."""
+
+Positive = Annotated[float, Meta(gt=0.0, le=1e30)]
+NotNegative = Annotated[float, Meta(ge=0.0, le=1e30)]
+Instant = Annotated[float, Meta(ge=0.0, le=253_402_300_799.0)]
+"""Seconds since 1970 (POSIX time), to the end of the year 9999, which is as far as ``datetime`` goes."""
+
 Count = Annotated[int, Meta(ge=1)]
+
+
+def refuse_reserved(names: Iterable[str]) -> None:
+    """Nothing, where all of these may name a site or a study.
+
+    Raises:
+        ValueError: one is a word of the topics or of the identities.
+    """
+    for name in names:
+        if name in RESERVED_NAMES:
+            raise ValueError(f"{name!r} is a reserved word: choose another name")
+
+
+def refuse_repeated(what: str, values: Iterable[str]) -> None:
+    """Nothing, where these are all different.
+
+    Raises:
+        ValueError: one is there twice.
+    """
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{what} {value!r} is there twice")
+        seen.add(value)
