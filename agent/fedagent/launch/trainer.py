@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's view of the trainer: one connection, from its start to its end.
+
+Rule: nothing here waits, and after ``start`` exactly one ``TrainerGone`` comes, whatever happens.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fedagent.channel import FrameChannel, close_all
+from fedagent.core.settings import Settings
+from fedagent.errors import WireError
+from fedagent.launch.child import Child, start_child
+from fedagent.launch.control import Control, control_of
+from fedagent.wire.frames import (
+    CheckpointDone,
+    DaemonFrame,
+    JobFailed,
+    JobProgress,
+    JobRefused,
+    JobSealed,
+    Ready,
+    SupervisorFrame,
+)
+
+READY_LIMIT_S: Final = 120.0
+"""Longest wait for the first frame; beside a full load an idle-weight start takes more than a minute."""
+
+END_LIMIT_S: Final = 5.0
+"""A child that has not ended so long after its connection is killed."""
+
+
+class TrainerCame(msgspec.Struct, frozen=True):
+    """The supervisor is there and takes jobs."""
+
+    ready: Ready
+
+
+class TrainerFrame(msgspec.Struct, frozen=True):
+    """A frame of the supervisor; whoever receives this owns and closes the descriptors."""
+
+    frame: JobRefused | JobProgress | JobSealed | JobFailed | CheckpointDone
+    descriptors: tuple[int, ...] = ()
+
+
+class TrainerGone(msgspec.Struct, frozen=True):
+    """The connection has ended, and with it the supervisor and the worker."""
+
+    text: str
+
+
+TrainerEvent = TrainerCame | TrainerFrame | TrainerGone
+
+
+class Trainer:
+    """A trainer, started once; for another one make a new object."""
+
+    def __init__(self, settings: Settings, config: Path, on_event: Callable[[TrainerEvent], None]) -> None:
+        """Starts nothing yet.
+
+        Args:
+            config: the settings file that a child's supervisor reads itself.
+            on_event: called from the loop, never from within a method of this object.
+        """
+        self._settings = settings.trainer
+        self._config = config
+        self._on_event = on_event
+        self._channel: FrameChannel | None = None
+        self._child: Child | None = None
+        self._control: Control | None = None
+        self._frozen = False
+        self._outbox: deque[tuple[DaemonFrame, list[int]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._gone = asyncio.Event()
+        self._gone.set()
+
+    def start(self) -> None:
+        """Connects to the systemd socket or starts a child; what comes of it is told by events."""
+        loop = asyncio.get_running_loop()
+        self._gone.clear()
+        try:
+            connection = self._connect()
+        except OSError as error:
+            loop.call_soon(self._tell_gone, f"no trainer could be started: {error.strerror}")
+            return
+        connection.setblocking(False)
+        self._channel = FrameChannel(connection)
+        loop.add_reader(connection.fileno(), self._readable)
+        self._timer = loop.call_later(
+            READY_LIMIT_S, self._end, f"the trainer gave no sign of life in {READY_LIMIT_S:.0f} s"
+        )
+
+    def send(self, frame: DaemonFrame, descriptors: Sequence[int] = ()) -> None:
+        """The frame goes out in order, now or when there is room; the caller keeps its descriptors.
+
+        Once the connection has ended this does nothing: ``TrainerGone`` is on its way.
+        """
+        if self._channel is None:
+            return
+        self._outbox.append((frame, [os.dup(descriptor) for descriptor in descriptors]))
+        self._writable()
+
+    def freeze(self) -> None:
+        """The worker stops; before it is there: it will start stopped."""
+        self._frozen = True
+        self._brake()
+
+    def thaw(self) -> None:
+        """The worker goes on."""
+        self._frozen = False
+        self._brake()
+
+    def kill_worker(self) -> None:
+        """SIGKILL to the worker and its children, frozen or not; the supervisor then ends, too."""
+        if self._control is not None:
+            with contextlib.suppress(OSError):  # gone already; its end is on its way to us
+                self._control.kill()
+
+    def close(self) -> None:
+        """Ends the connection, and so supervisor and worker, frozen or not; may be called again."""
+        self._end("closed by the daemon")
+
+    async def wait_closed(self) -> None:
+        """Returns when nothing of the trainer that is ours is left (a child is reaped)."""
+        await self._gone.wait()
+
+    # --- coming up --------------------------------------------------------------------------------------------
+
+    def _connect(self) -> socket.socket:
+        path = self._settings.socket
+        if self._settings.launch == "child" or (
+            self._settings.launch == "auto" and not Path(path).is_socket()
+        ):
+            connection, self._child = start_child(self._config)
+            return connection
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            connection.setblocking(False)
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _came(self, ready: Ready, descriptors: list[int]) -> None:
+        """Takes the brake over: at the start, and for each new worker after a crash."""
+        if ready.control == "process-group" and self._child is None:
+            close_all(descriptors)
+            self._end("the trainer cannot be paused: its service has no cgroup v2 of its own (Delegate=yes)")
+            return
+        control = control_of(ready, descriptors)
+        first = self._control is None
+        if self._control is not None:
+            self._control.close()
+        self._control = control
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._frozen:
+            self._brake()
+        if first:
+            self._on_event(TrainerCame(ready))
+
+    def _brake(self) -> None:
+        if self._control is None:
+            return
+        try:
+            if self._frozen:
+                self._control.freeze()
+            else:
+                self._control.thaw()
+        except OSError as error:
+            self._end(f"the trainer cannot be paused: {error.strerror}")
+
+    # --- frames -----------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        if self._channel is None:
+            return
+        try:
+            received = self._channel.receive(SupervisorFrame)
+            if received is None:
+                self._end("the trainer ended")
+                return
+            frame, descriptors = received
+            if isinstance(frame, Ready):
+                self._came(frame, descriptors)
+            elif self._control is None:
+                close_all(descriptors)
+                raise WireError(f"{type(frame).__name__} before ready")
+            else:
+                self._on_event(TrainerFrame(frame, tuple(descriptors)))
+        except BlockingIOError:
+            return
+        except WireError as error:
+            self._end(f"the trainer broke its protocol: {error}")
+
+    def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._channel is not None and self._outbox:
+            frame, descriptors = self._outbox[0]
+            try:
+                self._channel.send(frame, descriptors)
+            except BlockingIOError:
+                loop.add_writer(self._channel.fileno(), self._writable)
+                return
+            except OSError:  # the end is read by _readable, after what the peer still said
+                pass
+            close_all(descriptors)
+            self._outbox.popleft()
+        if self._channel is not None:
+            loop.remove_writer(self._channel.fileno())
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def _end(self, text: str) -> None:
+        """Closes everything; the first caller's text is the reason."""
+        channel, self._channel = self._channel, None
+        if channel is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(channel.fileno())
+        loop.remove_writer(channel.fileno())
+        channel.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._outbox:
+            close_all(self._outbox.popleft()[1])
+        if self._child is None:
+            loop.call_soon(self._tell_gone, text)
+            return
+        loop.add_reader(self._child.pidfd, self._reap, self._child, text)
+        self._timer = loop.call_later(END_LIMIT_S, self._child.kill)
+
+    def _reap(self, child: Child, text: str) -> None:
+        asyncio.get_running_loop().remove_reader(child.pidfd)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._tell_gone(f"{text} ({child.reap()})")
+
+    def _tell_gone(self, text: str) -> None:
+        if self._control is not None:
+            self._kill_leftover(self._control)
+        self._gone.set()
+        self._on_event(TrainerGone(text))
+
+    def _kill_leftover(self, control: Control) -> None:
+        """A supervisor that was itself killed left its worker's children behind."""
+        with contextlib.suppress(OSError):  # the cgroup is gone with its unit
+            control.kill()
+        control.close()
+        self._control = None
