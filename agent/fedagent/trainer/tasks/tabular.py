@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``tabular-classifier``: one site's part in one round, read top to bottom.
+
+Rule: the same study, round, site, snapshot, model and threads give the same bytes, on the same build and CPU
+capability, however often the work was killed and resumed. The checkpoint's file is removed by the supervisor once the
+update is sealed, not here: until then it is what a lost update is made from again.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from fedagent.channel import sealed_memfd
+from fedagent.errors import DataError
+from fedagent.trainer import checkpoint
+from fedagent.trainer.checkpoint import Checkpoint, CheckpointIdentity, CheckpointState
+from fedagent.trainer.snapshots import read_columns
+from fedagent.trainer.tasks import Inputs, Outcome, Reporter, TaskError, metrics, preparation
+from fedagent.trainer.tasks.preparation import Rows, Selection
+from fedagent.trainer.tasks.training import Network, Training, configure, seed_of, tabular_task
+from fedagent.trainer.tensor_file import Tensors, read_tensors, tensor_chunks
+from fedagent.wire.frames import WorkerJob
+from fedagent.wire.messages import MetricValue, Reason, RoundKind
+from fedagent.wire.study import Study, study_digest
+
+
+def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:
+    """Evaluates the received model on the test rows and, in a training round, trains it on the others.
+
+    Raises:
+        TaskError: data that do not fit, too few patients, or numbers that are not finite.
+        StorageError: a checkpoint cannot be written or read.
+    """
+    identity = identity_of(job)
+    kept = checkpoint.load(Path(job.checkpoint), identity)
+    threads = kept.state.threads if kept else job.threads  # else the rest of the work would round otherwise
+    configure(threads)
+    selection = read_selection(job.study, inputs.snapshot)
+    rows, model = len(selection.train.labels), read_tensors(inputs.model)
+    train, test = prepare(job.study, selection)
+    measured = evaluate(job.study, model, test, patients=selection.test.patients)
+    if job.round_kind is not RoundKind.TRAIN:
+        return Outcome(rows=rows, metrics=measured, update=None)
+    training = Training(job.study, model, train, seed_of(job.study, job.round, job.site))
+    if kept:
+        state = kept.state
+        training.restore(kept.tensors, step=state.step, elapsed_s=state.elapsed_s, loss_sum=state.loss_sum)
+    _train(training, Keeper(job, identity, threads), reporter)
+    loss = MetricValue(name="training_loss", value=training.loss_sum / training.step, count=rows)
+    update = sealed_memfd("update", tensor_chunks(training.update()))
+    return Outcome(rows=rows, metrics=(*measured, loss), update=update)
+
+
+def identity_of(job: WorkerJob) -> CheckpointIdentity:
+    """What the job's every bit depends on.
+
+    Raises:
+        TaskError: the supervisor gave no snapshot.
+    """
+    if job.snapshot is None:
+        raise TaskError(Reason.NO_DATASET, "this task reads a dataset, and the job came without one")
+    return CheckpointIdentity(
+        study=study_digest(job.study),
+        round=job.round,
+        site=job.site,
+        model=job.model,
+        snapshot=job.snapshot,
+        build=f"torch {torch.__version__}, numpy {np.__version__}",
+        cpu=torch.backends.cpu.get_cpu_capability(),
+    )
+
+
+# --- rows -------------------------------------------------------------------------------------------------------
+
+
+def read_selection(study: Study, snapshot: int | None) -> Selection:
+    """The rows of the snapshot that count.
+
+    Args:
+        snapshot: descriptor of the Parquet file.
+
+    Raises:
+        TaskError: no snapshot, a column is missing or of another type, or too few patients have training rows.
+    """
+    task = tabular_task(study)
+    if snapshot is None:
+        raise TaskError(Reason.NO_DATASET, "this task reads a dataset, and the job came without one")
+    try:
+        table = read_columns(f"/proc/self/fd/{snapshot}", preparation.columns_needed(task))
+    except DataError as error:
+        raise TaskError(Reason.DATA_DOES_NOT_FIT, str(error)) from error
+    selection = preparation.select(task, table)
+    if selection.train.patients < study.privacy.minimum_cell:  # not how many: that number may identify them
+        text = f"fewer than {study.privacy.minimum_cell} patients have usable training rows (fedagent dataset check)"
+        raise TaskError(Reason.TOO_FEW_ROWS, text)
+    return selection
+
+
+def prepare(study: Study, selection: Selection) -> tuple[Rows, Rows]:
+    """Training and test rows as the network reads them, both by the training rows' statistics."""
+    task = tabular_task(study)
+    statistics = preparation.fit(task, selection.train)
+    return (
+        preparation.transform(task, selection.train, statistics),
+        preparation.transform(task, selection.test, statistics),
+    )
+
+
+def evaluate(study: Study, model: Tensors, test: Rows, *, patients: int) -> tuple[MetricValue, ...]:
+    """The model's metrics on the test rows; none where they are of fewer patients than the study's minimum cell.
+
+    Raises:
+        TaskError: the model is not of this task, or its outputs are not finite.
+    """
+    task = tabular_task(study)
+    network = Network(task, model)
+    if patients < study.privacy.minimum_cell:
+        return ()
+    return metrics.evaluate(network.outputs(test), test.labels, len(task.label.classes))
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------
+
+
+class Keeper:
+    """Writes a training's checkpoints."""
+
+    def __init__(self, job: WorkerJob, identity: CheckpointIdentity, threads: int) -> None:
+        self._path, self._every_s = Path(job.checkpoint), job.checkpoint_every_s
+        self._identity, self._threads = identity, threads
+        self._saved_at = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last one is as old as it may be."""
+        return time.monotonic() - self._saved_at >= self._every_s
+
+    def save(self, training: Training) -> None:
+        """What was done up to here is durable.
+
+        Raises:
+            StorageError: no space, no permission.
+        """
+        state = CheckpointState(
+            identity=self._identity,
+            step=training.step,
+            elapsed_s=training.elapsed_s,
+            loss_sum=training.loss_sum,
+            threads=self._threads,
+        )
+        checkpoint.save(self._path, Checkpoint(state, training.tensors()))
+        self._saved_at = time.monotonic()
+
+
+def _train(training: Training, keeper: Keeper, reporter: Reporter) -> None:
+    """The one training loop."""
+    kept_step = training.step
+    while not training.done:
+        reporter.progress(
+            step=training.step, steps=training.steps, checkpoint_step=kept_step, loss=training.mean_loss
+        )
+        training.advance()
+        asked = reporter.checkpoint_asked()
+        if asked or keeper.due:
+            keeper.save(training)
+            kept_step = training.step
+        if asked:
+            reporter.checkpointed(kept_step)

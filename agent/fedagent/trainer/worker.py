@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m fedagent.trainer.worker``: does one job after another for the supervisor at descriptor 3.
+
+Rule: one thread (besides torch's own), no socket but that one, and what it says of a failure is its kind and place:
+never a message that could quote a patient's row. Ends when the supervisor does.
+"""
+
+import select
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Final, assert_never
+
+from fedagent import trainer
+from fedagent.channel import FrameChannel, close_all
+from fedagent.errors import FedagentError, TrainerError
+from fedagent.trainer import tasks
+from fedagent.wire.frames import (
+    CheckpointNow,
+    SupervisorToWorker,
+    WorkerCheckpointed,
+    WorkerDone,
+    WorkerFailed,
+    WorkerJob,
+    WorkerProgress,
+)
+from fedagent.wire.messages import Reason
+
+CHANNEL_DESCRIPTOR: Final = 3
+PROGRESS_EVERY_S: Final = 1.0
+TEXT_CHARACTERS: Final = 500
+"""The longest ``wire.values.Text``."""
+
+
+class SupervisorReporter:
+    """The supervisor, as a task sees it between two steps (``tasks.Reporter``)."""
+
+    def __init__(self, channel: FrameChannel) -> None:
+        self._channel = channel
+        self._readable = select.poll()
+        self._readable.register(channel.fileno(), select.POLLIN)
+        self._next_at, self._checkpoint_step = 0.0, 0
+
+    def checkpoint_asked(self) -> bool:
+        """Whether a ``CheckpointNow`` came since the last call.
+
+        Raises:
+            ConnectionError: the supervisor is gone.
+            TrainerError: it sent anything else.
+        """
+        asked = False
+        while self._readable.poll(0):
+            received = self._channel.receive(SupervisorToWorker)
+            if received is None:
+                raise ConnectionResetError("the supervisor is gone")
+            if not isinstance(received[0], CheckpointNow):
+                raise TrainerError(f"the supervisor sent {type(received[0]).__name__} during a job")
+            asked = True
+        return asked
+
+    def checkpointed(self, step: int) -> None:
+        """Answers ``CheckpointNow``."""
+        self._channel.send(WorkerCheckpointed(step=step))
+
+    def progress(self, *, step: int, steps: int, checkpoint_step: int, loss: float | None) -> None:
+        """Sends it where the last is a second old, or a checkpoint was written since."""
+        now = time.monotonic()
+        if now < self._next_at and checkpoint_step == self._checkpoint_step:
+            return
+        self._next_at, self._checkpoint_step = now + PROGRESS_EVERY_S, checkpoint_step
+        self._channel.send(WorkerProgress(step=step, steps=steps, checkpoint_step=checkpoint_step, loss=loss))
+
+
+def serve(channel: FrameChannel) -> None:
+    """Does what the supervisor sends until it is gone."""
+    while (received := channel.receive(SupervisorToWorker)) is not None:
+        frame, descriptors = received
+        match frame:
+            case WorkerJob():
+                try:
+                    _do(frame, descriptors, channel)
+                finally:
+                    close_all(descriptors)
+            case CheckpointNow():
+                channel.send(WorkerCheckpointed(step=0))  # no job is under way: nothing to keep
+            case _:
+                assert_never(frame)
+
+
+def _do(job: WorkerJob, descriptors: list[int], channel: FrameChannel) -> None:
+    if not descriptors:
+        raise TrainerError("a job came without its model")
+    inputs = tasks.Inputs(model=descriptors[0], snapshot=descriptors[1] if len(descriptors) > 1 else None)
+    try:
+        outcome = tasks.load(job.study.task).run(job, inputs, SupervisorReporter(channel))
+    except tasks.TaskError as error:
+        channel.send(WorkerFailed(reason=error.reason, text=str(error)[:TEXT_CHARACTERS]))
+        return
+    update = [] if outcome.update is None else [outcome.update]
+    try:
+        channel.send(WorkerDone(rows=outcome.rows, metrics=outcome.metrics), update)
+    finally:
+        close_all(update)
+
+
+def describe(error: Exception) -> str:
+    """What failed and where. Our own errors hold no data by their rule; another's message is not repeated."""
+    if isinstance(error, FedagentError):
+        return str(error)[:TEXT_CHARACTERS]
+    ours = Path(trainer.__file__).parents[1]
+    places = [
+        each for each in traceback.extract_tb(error.__traceback__) if ours in Path(each.filename).parents
+    ]
+    where = f" in {Path(places[-1].filename).relative_to(ours)}, line {places[-1].lineno}" if places else ""
+    return f"{type(error).__name__}{where}"
+
+
+def main() -> int:
+    """Exit code 0: the supervisor is gone; 1: this worker must not go on."""
+    channel = FrameChannel(socket.socket(fileno=CHANNEL_DESCRIPTOR))
+    try:
+        serve(channel)
+    except ConnectionError:
+        return 0
+    except Exception as error:  # noqa: BLE001 (one of two in the program: report, and end)
+        channel.send(WorkerFailed(reason=Reason.CRASHED, text=describe(error)))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
