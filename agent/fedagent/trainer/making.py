@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes a dataset's next snapshot from its sources.
+
+Rule: until the store has it, everything is below one work folder, readable by us only and removed whatever happens;
+what a killed run left there is removed by the next. One run a dataset at a time.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import msgspec
+
+from fedagent.errors import DataError, StorageError
+from fedagent.storage.files import make_private_folder
+from fedagent.trainer import staging
+from fedagent.trainer.datasets import CsvSource, DatasetDefinition, PostgresqlSource, definition_digest
+from fedagent.trainer.engine import open_engine
+from fedagent.trainer.postgresql import PostgresqlTable
+from fedagent.trainer.pseudonyms import pseudonym_key
+from fedagent.trainer.snapshots import SnapshotNote, SnapshotRecord, SnapshotStore
+from fedagent.trainer.sources import OpenFile, Relation, csv_relation, parquet_relation, reading_failed
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot, and how it came about."""
+
+    record: SnapshotRecord
+    changed: bool
+    counts: staging.Counts
+
+
+def make_snapshot(state: Path, definition: DatasetDefinition, now: datetime) -> Made:
+    """The dataset's snapshot of its sources as they are now; the current one from here on.
+
+    Args:
+        state: the trainer's state folder.
+
+    Raises:
+        ConfigurationError: the definition does not fit its sources.
+        DataError: the rows do not fit the definition, or cannot be read.
+        StorageError: no space, no permission, or another run is at it.
+    """
+    store = SnapshotStore(state / "snapshots")
+    key = pseudonym_key(state)
+    before = store.current(definition.name)
+    with _work_folder(store.dataset_folder(definition.name), definition.name) as work:
+        try:
+            table, counts, content = _build(definition, key, work)
+        except duckdb.Error:
+            raise StorageError(f"cannot work on the rows in {work.parent}: is its disk full?") from None
+        note = SnapshotNote(
+            rows=content.rows,
+            patients=content.patients,
+            columns=staging.snapshot_columns(definition),
+            created_at=now.isoformat(timespec="seconds"),
+            sources=tuple(str(source.__struct_config__.tag) for source in definition.source),
+            definition=definition_digest(definition).hex(),
+        )
+        record = store.put(definition.name, content.digest, table=table, note=note)
+    return Made(record=record, changed=before is None or before.digest != record.digest, counts=counts)
+
+
+def _build(
+    definition: DatasetDefinition, key: bytes, work: Path
+) -> tuple[Path, staging.Counts, staging.Content]:
+    """The Parquet file in the work folder, what became of the rows, and what is in it."""
+    with ExitStack() as stack:
+        files = {
+            index: stack.enter_context(closing(OpenFile(source.path)))
+            for index, source in enumerate(definition.source)
+            if not isinstance(source, PostgresqlSource)
+        }
+        engine = stack.enter_context(
+            closing(open_engine(files=[file.engine_path for file in files.values()], work=work))
+        )
+        staging.load_opt_out(engine, definition)
+        staging.make_work_table(engine, definition)
+        for index, source in enumerate(definition.source):
+            if isinstance(source, PostgresqlSource):
+                _stage_query(engine, definition, index, source)
+            else:
+                _stage_file(engine, definition, index, files[index])
+        counts = staging.counts(engine)
+        if counts.kept == 0:
+            raise DataError(f"dataset {definition.name}: no rows are left: {_why_none(counts)}")
+        staging.check_values(engine, definition)
+        table = work / "table.parquet"
+        staging.write_table(engine, definition, key, table)
+        return table, counts, staging.table_content(engine, staging.snapshot_columns(definition), table)
+
+
+def _stage_file(
+    engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition, index: int, file: OpenFile
+) -> None:
+    source = definition.source[index]
+    if isinstance(source, CsvSource):
+        relation = csv_relation(source, file)
+    else:
+        relation = parquet_relation(file, engine)
+    staging.check_columns(definition, relation, file.path)
+    try:
+        staging.stage(engine, definition, index, relation)
+    except duckdb.Error as error:
+        raise reading_failed(error, file.path, len(relation.columns)) from None
+
+
+def _stage_query(
+    engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition, index: int, source: PostgresqlSource
+) -> None:
+    with closing(PostgresqlTable(source)) as table:
+        staging.check_columns(definition, Relation("", dict.fromkeys(table.columns, "")), source.title)
+        wanted = definition.local_columns
+        names = {name: f"p{place}" for place, name in enumerate(wanted)}
+        unnested = ", ".join(f"unnest(${name}::VARCHAR[]) AS {name}" for name in names.values())
+        relation = Relation(f"(SELECT {unnested})", names)
+        first_row = 1
+        for rows in table.batches(wanted):
+            values = {
+                name: list(texts) for name, texts in zip(names.values(), zip(*rows, strict=True), strict=True)
+            }
+            staging.stage(engine, definition, index, relation, batch=staging.Batch(values, first_row))
+            first_row += len(rows)
+
+
+@contextmanager
+def _work_folder(folder: Path, dataset: str) -> Iterator[Path]:
+    """An empty folder that is ours alone until the block ends, then gone.
+
+    Raises:
+        StorageError: another run has it.
+    """
+    work = make_private_folder(folder / ".work")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(work)
+        try:
+            yield make_private_folder(work)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except BlockingIOError as error:
+        raise StorageError(f"a snapshot of {dataset} is being made already: wait for it to end") from error
+    finally:
+        os.close(descriptor)
+
+
+def _why_none(counts: staging.Counts) -> str:
+    if counts.opted_out or counts.without_patient:
+        return "the patients of all rows opted out, or their identifier is missing; look at `patient` and `opt_out`"
+    return "its sources are empty; look at `path` or `query`"

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of one SELECT, read from PostgreSQL over its unix socket.
+
+Rule: one transaction, read only and repeatable read, so that a snapshot is of one instant; a cursor, so that memory does
+not grow with the table. The server's error texts may quote values: they are told in our own words, ``from None``.
+Source: PostgreSQL manual, SET TRANSACTION, DECLARE, and appendix A (SQLSTATE codes).
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pg8000.native
+from pg8000.exceptions import DatabaseError, InterfaceError
+
+from fedagent.errors import DataError
+from fedagent.trainer.datasets import PostgresqlSource
+from fedagent.trainer.engine import quoted_name
+
+BATCH_ROWS: Final = 10_000
+CONNECT_S: Final = 30
+
+_REASONS: Final = {
+    "42501": "role {user} may not read what the query names: GRANT SELECT ON it TO {user}",
+    "42P01": "a table in the query does not exist: correct `query`",
+    "42703": "a column in the query does not exist: correct `query`",
+    "42702": "two columns of the query have one name: rename one with AS",
+    "42601": "the query is not one SELECT: correct `query`",
+    "25006": "the query wants to change something: it must be a SELECT",
+    "28000": "the server does not let role {user} in: pg_hba.conf needs `local {database} {user} peer map=...`",
+    "28P01": "the server wants a password: pg_hba.conf needs `local {database} {user} peer map=...`",
+    "3D000": "there is no such database: correct `database`",
+    "57014": "the server cancelled the query: run it again, or give role {user} a longer statement_timeout",
+}
+
+
+class PostgresqlTable:
+    """The query's result, as of the instant at which this was opened.
+
+    Attributes:
+        columns: the names of the query's columns.
+    """
+
+    def __init__(self, source: PostgresqlSource) -> None:
+        """Connects and begins the transaction.
+
+        Raises:
+            DataError: no server, no permission, or not a SELECT.
+        """
+        self._source = source
+        self._query = source.query.strip().rstrip(";")
+        self._connection = self._connect()
+        try:
+            self._run("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            self._run("SET LOCAL datestyle TO 'ISO'")
+            described = self._run(f"SELECT * FROM ({self._query}\n) AS rows LIMIT 0")  # noqa: S608
+        except DataError:
+            self.close()
+            raise
+        self.columns: tuple[str, ...] = tuple(column["name"] for column in described.columns or ())
+
+    def batches(self, columns: Sequence[str]) -> Iterator[list[list[str | None]]]:
+        """The rows, at most ``BATCH_ROWS`` at once, each column as the server's text.
+
+        Raises:
+            DataError: the query failed on the way.
+        """
+        texts = ", ".join(f"CAST({quoted_name(column)} AS text)" for column in columns) or "NULL"
+        self._run(f"DECLARE rows NO SCROLL CURSOR FOR SELECT {texts} FROM ({self._query}\n) AS rows")  # noqa: S608
+        while rows := self._run(f"FETCH FORWARD {BATCH_ROWS} FROM rows").rows:
+            yield rows
+
+    def close(self) -> None:
+        """Ends the transaction and the connection."""
+        try:
+            self._connection.close()
+        except (OSError, InterfaceError):
+            return  # The server has gone: there is nothing left to close.
+
+    def _connect(self) -> pg8000.native.Connection:
+        path = Path(self._source.socket) / f".s.PGSQL.{self._source.port}"
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            link.settimeout(CONNECT_S)
+            link.connect(str(path))
+            link.settimeout(None)  # A query may take its time.
+            return pg8000.native.Connection(
+                self._source.user,
+                database=self._source.database,
+                sock=link,
+                application_name="fedagent-snapshot",
+            )
+        except OSError as error:
+            link.close()
+            raise DataError(
+                f"{self._source.title}: no server answers at {path} ({error.strerror}): start it, or correct `socket` and `port`"
+            ) from error
+        except (DatabaseError, InterfaceError) as error:
+            link.close()
+            raise self._explained(error) from None
+
+    def _run(self, statement: str) -> Any:  # noqa: ANN401  # pg8000 has no types
+        """One statement, by the extended protocol: the server refuses a second one behind a semicolon."""
+        try:
+            return self._connection.execute_unnamed(statement)
+        except (DatabaseError, InterfaceError) as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> DataError:
+        details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+        code = str(details.get("C", ""))
+        reason = _REASONS.get(
+            code, f"the server refused, or went away (SQLSTATE {code or 'unknown'}): see its log"
+        )
+        return DataError(
+            f"{self._source.title}: {reason.format(user=self._source.user, database=self._source.database)}"
+        )

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store of snapshots: immutable versions of the datasets, each named by the digest of its content.
+
+Rule: a snapshot's file never changes once its digest is known; which one is current is one small file, replaced
+atomically. Columns are the study's (DOUBLE, VARCHAR, BOOLEAN; NULL is "not known") in the order of their names, then
+``__patient`` (a keyed hash) and ``__split`` (``train``, ``test`` or NULL). Rows stand in the order of ``__patient``.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import duckdb
+import msgspec
+import numpy as np
+
+from fedagent.errors import DataError, StorageError
+from fedagent.storage.failpoints import Failpoint, reach
+from fedagent.storage.files import make_private_folder, sync_folder, write_atomically
+from fedagent.trainer.datasets import ColumnType
+from fedagent.trainer.engine import open_engine, quoted_name
+
+PATIENT: Final = "__patient"
+SPLIT: Final = "__split"
+
+MaskedColumn = np.ma.MaskedArray[tuple[int], np.dtype[np.generic]]
+
+
+class SnapshotColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A study column as it is stored."""
+
+    name: str
+    type: ColumnType
+
+
+class SnapshotNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The file ``<digest>.json`` beside a snapshot: what people and the check need to know of it.
+
+    Attributes:
+        created_at: ISO 8601, UTC.
+        definition: SHA-256 of the dataset's definition as it was, hexadecimal.
+    """
+
+    rows: int
+    patients: int
+    columns: tuple[SnapshotColumn, ...]
+    created_at: str
+    sources: tuple[str, ...]
+    definition: str
+    version: Literal[1] = 1
+
+
+class SnapshotRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One snapshot of the store.
+
+    Attributes:
+        digest: of the content, 32 bytes: the same rows in any order have the same.
+        path: the Parquet file, readable by its owner only.
+    """
+
+    dataset: str
+    digest: bytes
+    path: Path
+    note: SnapshotNote
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self.note.rows
+
+    @property
+    def columns(self) -> tuple[SnapshotColumn, ...]:
+        """The study columns in the order in which they are stored."""
+        return self.note.columns
+
+    @property
+    def created_at(self) -> datetime:
+        """When it was made, with its time zone."""
+        return datetime.fromisoformat(self.note.created_at)
+
+
+class SnapshotStore:
+    """The folder ``snapshots/`` of the trainer's state: one folder a dataset."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def current(self, dataset: str) -> SnapshotRecord | None:
+        """The dataset's current snapshot, or None where none was made yet.
+
+        Raises:
+            StorageError: its files are damaged or not readable.
+        """
+        pointer = self._folder / dataset / "current"
+        try:
+            name = pointer.read_text(encoding="ascii").strip()
+            digest = bytes.fromhex(name)
+            note = msgspec.json.decode(pointer.with_name(f"{name}.json").read_bytes(), type=SnapshotNote)
+        except FileNotFoundError as error:
+            if Path(error.filename) == pointer:
+                return None
+            raise StorageError(
+                f"the current snapshot of {dataset} is incomplete: {_again(dataset)}"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"cannot read {error.filename}: {error.strerror}; correct its permissions"
+            ) from error
+        except (ValueError, msgspec.MsgspecError) as error:
+            raise StorageError(f"the current snapshot of {dataset} is damaged: {_again(dataset)}") from error
+        return SnapshotRecord(
+            dataset=dataset, digest=digest, path=pointer.with_name(f"{name}.parquet"), note=note
+        )
+
+    def all(self) -> tuple[SnapshotRecord, ...]:
+        """The current snapshot of every dataset that has one, in the order of their names.
+
+        Raises:
+            StorageError: the folder or a snapshot is not readable.
+        """
+        try:
+            folders = list(self._folder.iterdir()) if self._folder.exists() else []
+            names = sorted(each.name for each in folders if each.is_dir())
+        except OSError as error:
+            raise StorageError(
+                f"cannot read {self._folder}: {error.strerror}; correct its permissions"
+            ) from error
+        return tuple(record for record in map(self.current, names) if record is not None)
+
+    def dataset_folder(self, dataset: str) -> Path:
+        """The folder of the dataset's snapshots, made if need be.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        return make_private_folder(make_private_folder(self._folder) / dataset)
+
+    def put(self, dataset: str, digest: bytes, *, table: Path, note: SnapshotNote) -> SnapshotRecord:
+        """The table is the dataset's current snapshot, durably; where these rows were there already, the older stays.
+
+        Args:
+            table: a Parquet file on the store's file system; it is moved away.
+
+        Raises:
+            StorageError: no space, no permission; the current snapshot is what it was.
+        """
+        folder = self.dataset_folder(dataset)
+        stored, beside = folder / f"{digest.hex()}.parquet", folder / f"{digest.hex()}.json"
+        try:
+            if not (stored.exists() and beside.exists()):
+                table.chmod(0o400)
+                _sync_file(table)
+                table.rename(stored)
+                sync_folder(folder)
+                write_atomically(beside, msgspec.json.format(msgspec.json.encode(note)), mode=0o400)
+            reach(Failpoint.SNAPSHOT_WRITTEN)
+            write_atomically(folder / "current", f"{digest.hex()}\n".encode("ascii"))
+        except OSError as error:
+            raise StorageError(
+                f"cannot store the snapshot in {folder}: {error.strerror}; free space there"
+            ) from error
+        record = self.current(dataset)
+        if record is None:
+            raise StorageError(
+                f"the snapshot of {dataset} vanished from {folder}: nobody else may write there"
+            )
+        return record
+
+
+def read_columns(path: str | Path, names: Sequence[str]) -> dict[str, MaskedColumn]:
+    """The columns' values in the snapshot's row order; "not known" is masked.
+
+    Args:
+        path: of the Parquet file; ``/proc/self/fd/N`` reads an open descriptor.
+        names: study columns, ``__patient`` or ``__split``.
+
+    Returns:
+        For each name a masked array, shape (rows,): float64, object (str) or bool.
+
+    Raises:
+        DataError: no such column, or no Parquet file.
+    """
+    names = tuple(dict.fromkeys(names))
+    if not names:
+        return {}
+    wanted = ", ".join(map(quoted_name, names))
+    try:
+        with open_engine(files=[str(path)]) as engine:
+            found = {
+                row[0]
+                for row in engine.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
+            }
+            lacking = [name for name in names if name not in found]
+            if lacking:
+                raise DataError(
+                    f"the snapshot has no column {lacking[0]!r}: add it to the dataset and snapshot anew"
+                )
+            arrays = engine.execute(f"SELECT {wanted} FROM read_parquet(?)", [str(path)]).fetchnumpy()  # noqa: S608
+    except duckdb.Error:
+        raise DataError(
+            "the snapshot's file cannot be read: fedagent dataset snapshot makes it anew"
+        ) from None
+    return {name: np.ma.masked_array(arrays[name], mask=np.ma.getmaskarray(arrays[name])) for name in names}
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _again(dataset: str) -> str:
+    return f"sudo fedagent dataset snapshot {dataset}"

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of all sources in one work table, then one Parquet file with its digest.
+
+Rule: a row of a patient on the opt-out list is not written, not even to the work table; the digest depends on the
+rows, not on their order, nor on how DuckDB writes a file. Nothing here puts a value into a message.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Final, assert_never
+
+import duckdb
+import msgspec
+
+from fedagent.errors import ConfigurationError, DataError
+from fedagent.trainer.datasets import DatasetDefinition
+from fedagent.trainer.engine import quoted_name, quoted_text
+from fedagent.trainer.mapping import SQL_TYPES, known_sql, text_sql, value_sql, wrong_sql
+from fedagent.trainer.pseudonyms import hmac_sql
+from fedagent.trainer.snapshots import PATIENT, SPLIT, SnapshotColumn
+from fedagent.trainer.sources import Relation, require_column
+
+_BATCH: Final = 10_000
+SMALL: Final = 10
+
+FORMAT: Final = 1
+"""Of the digest: counts up when the canonical form of a row changes."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Rows in memory: each column's texts by the name of the parameter, and the number of the first row."""
+
+    values: dict[str, list[str | None]]
+    first_row: int
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """What became of the rows of all sources."""
+
+    kept: int
+    opted_out: int
+    without_patient: int
+
+
+class Content(msgspec.Struct, frozen=True):
+    """What a snapshot's file holds: the digest that names it, 32 bytes, its rows and the patients that they are of."""
+
+    digest: bytes
+    rows: int
+    patients: int
+
+
+def load_opt_out(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition) -> None:
+    """The table of those who opted out: one identifier a line, ``#`` begins a comment.
+
+    Raises:
+        ConfigurationError: the list cannot be read (and then no snapshot is made).
+    """
+    engine.execute("CREATE TEMP TABLE opted_out (id VARCHAR)")
+    if definition.opt_out is None:
+        return
+    try:
+        lines = Path(definition.opt_out).read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read the opt-out list {definition.opt_out}: {error.strerror}"
+        ) from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(
+            f"the opt-out list {definition.opt_out} is not UTF-8: save it as UTF-8"
+        ) from None
+    identifiers = [line.partition("#")[0].strip() for line in lines]
+    same = _same_patient_sql(text_sql("id"))
+    engine.execute(
+        f"INSERT INTO opted_out SELECT DISTINCT {same} FROM (SELECT unnest($ids::VARCHAR[]) AS id)",  # noqa: S608
+        {"ids": [identifier for identifier in identifiers if identifier]},
+    )
+
+
+def make_work_table(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition) -> None:
+    """The empty table ``staged``: where a row was, why it is left out (then it holds nothing else), and its texts."""
+    texts = "".join(f", {quoted_name(name)} VARCHAR" for name in definition.sorted_columns)
+    engine.execute(
+        f"CREATE TABLE staged (source INTEGER, row BIGINT, left_out VARCHAR, {PATIENT} VARCHAR, {SPLIT} VARCHAR{texts})"
+    )
+
+
+def check_columns(definition: DatasetDefinition, relation: Relation, where: str) -> None:
+    """Nothing, where the source has every column that the definition asks for.
+
+    Raises:
+        ConfigurationError: the first that is not there.
+    """
+    if definition.patient is not None:
+        require_column(definition.patient, relation.columns, where, "patient")
+    for name in definition.columns:
+        require_column(definition.local_name(name), relation.columns, where, f"columns.{name}")
+
+
+def stage(
+    engine: duckdb.DuckDBPyConnection,
+    definition: DatasetDefinition,
+    index: int,
+    relation: Relation,
+    *,
+    batch: Batch | None = None,
+) -> None:
+    """Copies the rows of a source into the work table.
+
+    Args:
+        index: of the source in the definition.
+        batch: the rows, where the relation only names their columns.
+
+    Raises:
+        duckdb.Error: the source cannot be read; its text may hold values.
+    """
+    source = definition.source[index]
+    columns = [
+        f"{known_sql(text_sql(relation.columns[definition.local_name(name)]), source.missing)} AS {quoted_name(name)}"
+        for name in definition.sorted_columns
+    ]
+    patient, left_out = "CAST(NULL AS VARCHAR)", "CAST(NULL AS VARCHAR)"
+    if definition.patient is not None:
+        patient = text_sql(relation.columns[definition.patient])
+        left_out = (
+            f"CASE WHEN {PATIENT} IS NULL THEN 'no patient' "
+            f"WHEN {_same_patient_sql(PATIENT)} IN (SELECT id FROM opted_out) THEN 'opt-out' END"
+        )
+    split = "NULL" if source.split is None else quoted_text(source.split)
+    kept = [
+        f"CASE WHEN left_out IS NULL THEN {name} END"
+        for name in map(quoted_name, (PATIENT, *definition.sorted_columns))
+    ]
+    first = 1 if batch is None else batch.first_row
+    engine.execute(
+        f"INSERT INTO staged SELECT {index}, row, left_out, {kept[0]}, {split}, {', '.join(kept[1:])} FROM ("  # noqa: S608
+        f"SELECT *, {left_out} AS left_out FROM ("
+        f"SELECT row_number() OVER () + {first - 1} AS row, {patient} AS {PATIENT}, {', '.join(columns)} FROM {relation.sql}))",
+        {} if batch is None else batch.values,
+    )
+
+
+def counts(engine: duckdb.DuckDBPyConnection) -> Counts:
+    """What became of the rows."""
+    row = engine.execute(
+        "SELECT count(*) FILTER (left_out IS NULL), count(*) FILTER (left_out = 'opt-out'), "
+        "count(*) FILTER (left_out = 'no patient') FROM staged"
+    ).fetchone()
+    return Counts(*row) if row else Counts(0, 0, 0)
+
+
+def check_values(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition) -> None:
+    """Nothing, where every text is missing or fits its column's mapping.
+
+    Raises:
+        DataError: the first column that does not fit, with its source and first row.
+    """
+    aggregates = []
+    for name in definition.sorted_columns:
+        wrong = wrong_sql(quoted_name(name), definition.columns[name])
+        aggregates += [f"count(*) FILTER ({wrong})", f"min(row) FILTER ({wrong})"]
+    found = engine.execute(
+        f"SELECT source, {', '.join(aggregates)} FROM staged WHERE left_out IS NULL GROUP BY source ORDER BY source"  # noqa: S608
+    ).fetchall()
+    for source, *numbers in found:
+        for name, count, row in zip(definition.sorted_columns, numbers[::2], numbers[1::2], strict=True):
+            if count:
+                raise DataError(
+                    _wrong_values(
+                        definition,
+                        name,
+                        f"{few(count)} rows of {definition.source[source].title} (the first is row {row})",
+                    )
+                )
+
+
+def write_table(
+    engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition, key: bytes, path: Path
+) -> None:
+    """Writes the snapshot's Parquet file, sorted by patient and content.
+
+    Args:
+        key: of the pseudonyms.
+
+    Raises:
+        ConfigurationError: a mapped value is not of its column's type.
+        duckdb.Error: no space; its text may hold values.
+    """
+    columns = [
+        f"{value_sql(quoted_name(name), definition.columns[name], f'columns.{name}')} AS {quoted_name(name)}"
+        for name in definition.sorted_columns
+    ]
+    names = ", ".join(map(quoted_name, definition.sorted_columns))
+    content = row_sql(snapshot_columns(definition))
+    # A row without a patient is a patient by its content (and number, where rows are equal): order makes no difference.
+    patient = PATIENT
+    if definition.patient is None:
+        patient = f"({content}) || '#' || row_number() OVER (PARTITION BY {content})"
+    engine.execute(
+        f"COPY (SELECT {names}, {PATIENT}, {SPLIT} FROM ("  # noqa: S608
+        f"SELECT {names}, {hmac_sql(key, patient)} AS {PATIENT}, {SPLIT} FROM ("
+        f"SELECT {', '.join(columns)}, {PATIENT}, {SPLIT} FROM staged WHERE left_out IS NULL)"
+        f") ORDER BY {PATIENT}, {content}) TO {quoted_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+    )
+
+
+def table_content(
+    engine: duckdb.DuckDBPyConnection, columns: tuple[SnapshotColumn, ...], path: Path
+) -> Content:
+    """What is in a snapshot's file.
+
+    The digest is SHA-256 over the columns' canonical MessagePack form, then each row's own SHA-256 in hexadecimal.
+    """
+    digest = hashlib.sha256(msgspec.msgpack.encode((FORMAT, columns), order="deterministic"))
+    row = f"sha256({PATIENT} || ';' || {row_sql(columns)})"
+    cursor = engine.execute(f"SELECT {row}, {PATIENT} FROM read_parquet({quoted_text(str(path))})")  # noqa: S608
+    rows = patients = 0
+    last = None
+    while batch := cursor.fetchmany(_BATCH):
+        digest.update("".join(text for text, _ in batch).encode("ascii"))
+        rows += len(batch)
+        for _, patient in batch:  # Rows of one patient stand together.
+            patients, last = patients + (patient != last), patient
+    return Content(digest.digest(), rows, patients)
+
+
+def snapshot_columns(definition: DatasetDefinition) -> tuple[SnapshotColumn, ...]:
+    """The study columns as they are stored."""
+    return tuple(SnapshotColumn(name, definition.columns[name].type) for name in definition.sorted_columns)
+
+
+def row_sql(columns: tuple[SnapshotColumn, ...]) -> str:
+    """A row's canonical text, its patient left out: no two different rows share one.
+
+    ``%.17g`` is exact for a double (IEEE 754, 5.12.2) and means the same in every release; -0 is 0.
+    """
+    parts = [f"coalesce({SPLIT}, '') || ';'"]
+    for column in columns:
+        name = quoted_name(column.name)
+        match column.type:
+            case "number":
+                text = f"printf('%.17g', {name} + 0.0)"
+            case "text":
+                text = f"strlen({name}) || ':' || {name}"
+            case "boolean":
+                text = f"CASE WHEN {name} THEN 't' ELSE 'f' END"
+            case _ as never:
+                assert_never(never)
+        parts.append(f"coalesce({text}, 'n') || ';'")
+    return " || ".join(parts)
+
+
+def few(count: int) -> str:
+    """The count as it may be shown: small ones could point at a patient."""
+    return f"fewer than {SMALL}" if 0 < count < SMALL else str(count)
+
+
+def _wrong_values(definition: DatasetDefinition, name: str, where: str) -> str:
+    mapping = definition.columns[name]
+    if mapping.values:
+        return f'column {name}: {where} hold a code that columns.{name}.values does not list: add it there (= "" if it means not known)'
+    kind = "a number" if mapping.type == "number" else "true or false"
+    return f'column {name}: {where} are not {kind}: add the code for "not known" to `missing`, or set type = "text"'
+
+
+def _same_patient_sql(identifier: str) -> str:
+    """Under which the opt-out list is searched: 0012, 12 and 12.0 are one, so are capital and small letters.
+
+    Rather leave out one patient too many than one too few.
+    """
+    digits = f"regexp_full_match({identifier}, '0*[0-9]+([.]0*)?')"
+    return (
+        f"CASE WHEN {digits} THEN ltrim(split_part({identifier}, '.', 1), '0') ELSE lower({identifier}) END"
+    )
