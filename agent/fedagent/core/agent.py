@@ -64,7 +64,7 @@ def resumed(state: AgentState, blobs: Collection[bytes], now: Instant) -> AgentS
 def _resumed(study: StudyState, blobs: Collection[bytes], now: Instant) -> StudyState:
     if study.phase is Phase.TRAINING:
         study = participation.advance(study, Trigger.VACATED, now)
-    if study.phase is Phase.SPOOLED and study.update not in blobs:
+    if study.offer is not None and study.offer.manifest.size_bytes and study.update not in blobs:
         study = participation.advance(
             study, Trigger.UPDATE_LOST, now, "the spooled update was lost: trains anew"
         )

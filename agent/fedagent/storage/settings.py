@@ -18,7 +18,12 @@ def read_settings(path: Path) -> Settings:
     Raises:
         ConfigurationError: with file and key path.
     """
-    return read_toml(path, Settings, overlays=tuple(sorted(path.with_suffix(".d").glob("*.toml"))))
+    return read_toml(path, Settings, overlays=overlays(path))
+
+
+def overlays(path: Path) -> tuple[Path, ...]:
+    """The files of the ``.d`` folder beside the settings file, in the order in which they are laid over it."""
+    return tuple(sorted(path.with_suffix(".d").glob("*.toml")))
 
 
 def read_approval(folder: Path, study: str) -> Approval | None:

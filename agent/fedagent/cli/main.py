@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedagent``: finds the command, runs it, turns an error into one line and an exit code.
+
+Rule: a command's module is imported only when it is asked for, so that the daemon holds nothing it does not use.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final, NamedTuple, NoReturn
+
+from typing_extensions import override
+
+from fedagent import VERSION
+from fedagent.errors import FedagentError, UsageError
+
+CONFIG: Final = "/etc/fedagent/fedagent.toml"
+
+
+class Command(NamedTuple):
+    """A command: the module that has ``add_arguments(parser)`` and ``run(arguments)``, and its line in ``--help``."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: Final = {
+    "run": Command("fedagent.cli.run", "run the site daemon (systemd does this)"),
+    "enroll": Command(
+        "fedagent.cli.enroll", "join: make this site's key and request, install its certificate"
+    ),
+    "status": Command("fedagent.cli.status", "how the site is, what it does, and why not"),
+    "why": Command("fedagent.cli.why", "why training runs or does not run, in one answer"),
+    "study": Command("fedagent.cli.study", "list, show, approve and revoke studies"),
+    "dataset": Command("fedagent.cli.dataset", "list, add, check and snapshot local datasets"),
+    "pause": Command("fedagent.cli.pause", "stop training now, for a time or until resumed"),
+    "resume": Command("fedagent.cli.resume", "let training go on"),
+    "config": Command("fedagent.cli.config", "check the settings, show the effective ones"),
+    "demo": Command("fedagent.cli.demo", "the whole idea on this machine: four hospitals train one model"),
+    "version": Command("fedagent.cli.version", "print the version"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with usage errors as ours."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; {self.prog} --help shows what there is")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code (``fedagent.errors``; 0 is success)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except FedagentError as error:
+        sys.stderr.write(f"fedagent: {error}\n")
+        return error.exit_code
+    except BrokenPipeError:  # ``fedagent status | head``: whoever read has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception:
+        logging.getLogger("fedagent").exception(
+            "this is a fault of fedagent: please report it with the lines above"
+        )
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    parser = Parser(
+        prog="fedagent", description="Federated learning as an ordinary Linux service.", epilog=_epilog()
+    )
+    parser.add_argument("--version", action="version", version=f"fedagent {VERSION}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    chosen = parser.parse_args(words)
+    module = importlib.import_module(COMMANDS[chosen.command].module)
+    command = Parser(
+        prog=f"fedagent {chosen.command}", description=module.__doc__.partition("\n")[0].partition(": ")[2]
+    )
+    module.add_arguments(command)
+    code: int = module.run(command.parse_args(chosen.rest))
+    sys.stdout.flush()
+    return code
+
+
+def _epilog() -> str:
+    lines = "\n".join(f"  {name:<9} {command.summary}" for name, command in COMMANDS.items())
+    return f"commands:\n{lines}\n\nexit codes: 0 done, 1 failed, 64 wrong usage, 69 not running, 78 wrong configuration"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

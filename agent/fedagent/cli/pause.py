@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedagent pause``: stop training now, for a time or until ``fedagent resume``.
+
+Rule: the daemon decides who may (root, group fedagent-admin).
+"""
+
+import argparse
+import re
+from pathlib import Path
+from typing import Final
+
+from fedagent.cli.main import CONFIG
+from fedagent.cli.output import print_lines
+from fedagent.errors import UsageError
+from fedagent.site import control
+from fedagent.storage.settings import read_settings
+
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``fedagent pause``."""
+    parser.add_argument(
+        "--for", dest="duration", metavar="TIME", help="such as 90s, 30m, 4h, 2d (default: until resumed)"
+    )
+    parser.add_argument("--reason", default="", help="shown to whoever asks why")
+    parser.add_argument(
+        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Pauses.
+
+    Raises:
+        UnavailableError: the daemon is not running.
+        FedagentError: not allowed.
+    """
+    for_s = seconds(arguments.duration) if arguments.duration else None
+    request = control.AskPause(for_s=for_s, reason=arguments.reason)
+    control.ask(Path(read_settings(arguments.config).paths.runtime), request)
+    print_lines(f"paused {'for ' + arguments.duration if arguments.duration else 'until fedagent resume'}")
+    return 0
+
+
+def seconds(text: str) -> float:
+    """The duration in seconds.
+
+    Raises:
+        UsageError: not a number with s, m, h or d.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if not match:
+        raise UsageError(f"--for {text}: write a number and s, m, h or d, such as 30m")
+    return float(match[1]) * _UNIT_S[match[2]]

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedagent resume``: end a pause; the governor still has the last word."""
+
+import argparse
+from pathlib import Path
+
+from fedagent.cli.main import CONFIG
+from fedagent.cli.output import print_lines
+from fedagent.site import control
+from fedagent.storage.settings import read_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``fedagent resume``."""
+    parser.add_argument(
+        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Resumes.
+
+    Raises:
+        UnavailableError: the daemon is not running.
+        FedagentError: not allowed.
+    """
+    control.ask(Path(read_settings(arguments.config).paths.runtime), control.AskResume())
+    print_lines("resumed")
+    return 0

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory that can be had without swapping (MemAvailable of proc_meminfo(5))."""
+
+from pathlib import Path
+
+
+def parse(text: str) -> int:
+    """MiB available, from the text of ``/proc/meminfo``.
+
+    Raises:
+        ValueError: the kernel does not say (before Linux 3.14).
+    """
+    for line in text.splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) // 1024
+    raise ValueError("no MemAvailable in /proc/meminfo")
+
+
+def read(root: Path) -> int | None:
+    """MiB available, or None where it cannot be read."""
+    try:
+        return parse((root / "proc/meminfo").read_text())
+    except (OSError, ValueError):
+        return None

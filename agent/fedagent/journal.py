@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log records as the journal wants them: one line each, with the priority that journald reads from ``<N>``.
+
+Rule: never a payload, a key, a data file's name or a patient's value. ``sd-daemon(3)`` has the prefix.
+"""
+
+import logging
+import os
+import sys
+from typing import Final
+
+from typing_extensions import override
+
+_PRIORITY: Final = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+
+
+class JournalFormatter(logging.Formatter):
+    """``<6>text`` under systemd, ``time LEVEL text`` elsewhere."""
+
+    def __init__(self, *, journal: bool) -> None:
+        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s")
+        self._journal = journal
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        """The record in one line (a traceback keeps its lines)."""
+        text = super().format(record)
+        return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Every logger of this process writes to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JournalFormatter(journal="JOURNAL_STREAM" in os.environ))
+    logging.basicConfig(level=level, handlers=[handler], force=True)

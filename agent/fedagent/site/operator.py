@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the control socket's requests get, and what they make happen."""
+
+from typing import assert_never
+
+from fedagent.core import events as on
+from fedagent.core.facts import Instant
+from fedagent.core.governor import ManualPause
+from fedagent.core.state import AgentState, Stage
+from fedagent.site import control
+from fedagent.site.status import view
+from fedagent.transport.mqtt import MqttLink
+from fedagent.wire.study import study_digest
+
+
+def answer(
+    state: AgentState, asked: control.Asked, link: MqttLink, now: Instant
+) -> tuple[control.AnyAnswer, on.PauseAsked | on.ResumeAsked | None]:
+    """The answer, and the event that the request is for the core."""
+    match asked.request:
+        case control.AskStatus():
+            status = view(state, bytes_up=link.bytes_up, bytes_down=link.bytes_down, now=now.monotonic)
+            return control.StatusAnswer(status=status), None
+        case control.AskStudy(name=name):
+            return _study(state, name), None
+        case control.AskPause(for_s=for_s, reason=reason):
+            until = now.wall + for_s if for_s is not None else None
+            pause = ManualPause(by=asked.user, reason=reason, until=until)
+            return control.Done(text="paused"), on.PauseAsked(pause=pause)
+        case control.AskResume():
+            return control.Done(text="resumed"), on.ResumeAsked()
+        case _:
+            assert_never(asked.request)
+
+
+def _study(state: AgentState, name: str) -> control.AnyAnswer:
+    known = state.studies.get(name)
+    if known is None:
+        return control.Problem(
+            text=f"no study {name!r} is known here: fedagent study list shows those that are"
+        )
+    study = known.announcement.study
+    return control.StudyAnswer(study=study, digest=study_digest(study).hex(), note=known.note)
+
+
+def summary(state: AgentState) -> str:
+    """One line for ``systemctl status``: the round in words, or the verdict."""
+    study = state.studies.get(state.trainer.study or "")
+    if study is not None and state.trainer.stage is Stage.BUSY:
+        return f"training {study.name}, round {study.round}"
+    return state.standing.text if not state.standing.go else f"idle, {len(state.studies)} studies"

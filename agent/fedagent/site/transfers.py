@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site's downloads of global models and uploads of its updates.
+
+Rule: one download and one upload a study; a new round's takes the place of the last one's.
+"""
+
+from collections.abc import Callable
+
+from fedagent.errors import WireError
+from fedagent.storage.blobs import BlobFolder
+from fedagent.transport.download import Download
+from fedagent.transport.mqtt import Arrived, MqttLink
+from fedagent.transport.upload import Upload
+from fedagent.wire.manifest import Manifest, blob_digest
+from fedagent.wire.messages import ModelReference, Want
+
+
+class Transfers:
+    """What is under way now.
+
+    Args:
+        ask: sends a ``Want``.
+        on_fetched: study and blob of a model that is complete.
+    """
+
+    def __init__(
+        self,
+        folder: BlobFolder,
+        link: MqttLink,
+        *,
+        site: str,
+        window: int,
+        ask: Callable[[Want], None],
+        on_fetched: Callable[[str, bytes], None],
+    ) -> None:
+        self._folder, self._link, self._site, self._window = folder, link, site, window
+        self._ask, self._on_fetched = ask, on_fetched
+        self._downloads: dict[str, tuple[ModelReference, Download]] = {}
+        self._uploads: dict[str, tuple[bytes, Upload]] = {}
+
+    def fetch(self, study: str, reference: ModelReference, now: float) -> None:
+        """Gets the model, going on with what is here already."""
+        if self._folder.path(reference.blob) is not None:
+            self._on_fetched(study, reference.blob)
+            return
+        known = self._downloads.get(study)
+        if known is not None and known[0].blob == reference.blob:
+            known[1].resume(now)
+            return
+
+        def ask(chunks: tuple[int, ...]) -> None:
+            self._ask(Want(study=study, blob=reference.blob, chunks=chunks))
+
+        download = Download(reference, self._folder, self._link, ask=ask, window=self._window)
+        self._downloads[study] = (reference, download)
+        download.start(now)
+        self._finish(study)
+
+    def arrived(self, event: Arrived, now: float) -> None:
+        """A chunk or a manifest came; what no download wants is dropped.
+
+        Raises:
+            WireError: it is not what its manifest says.
+        """
+        for study, (reference, download) in list(self._downloads.items()):
+            if f"/{reference.blob.hex()}/" in event.topic:
+                download.arrived(event.topic, event.payload, now)
+                self._finish(study)
+
+    def _finish(self, study: str) -> None:
+        reference, download = self._downloads[study]
+        if download.done is not None:
+            del self._downloads[study]
+            self._on_fetched(study, reference.blob)
+
+    def grant(self, study: str, manifest: Manifest, chunks: tuple[int, ...]) -> None:
+        """The aggregator wants these chunks of the update."""
+        digest = blob_digest(manifest)
+        known = self._uploads.get(study)
+        path = self._folder.path(digest)
+        if path is None:
+            raise WireError(f"the aggregator wants chunks of {digest.hex()[:12]}, which is not in the spool")
+        if known is None or known[0] != digest:
+            upload = Upload(
+                digest, manifest, path, study=study, site=self._site, link=self._link, window=self._window
+            )
+            self._uploads[study] = known = (digest, upload)
+        known[1].granted(chunks)
+        known[1].pump()
+
+    def pump(self) -> None:
+        """The link has room."""
+        for _, upload in self._uploads.values():
+            upload.pump()
+
+    def wake(self, now: float) -> None:
+        """Asks again for what is overdue."""
+        for _, download in self._downloads.values():
+            download.wake(now)
+
+    def keep(self, digests: frozenset[bytes]) -> None:
+        """Ends uploads and deletes blobs that are not among these."""
+        self._uploads = {study: each for study, each in self._uploads.items() if each[0] in digests}
+        self._downloads = {study: each for study, each in self._downloads.items() if each[0].blob in digests}
+        for digest in self._folder.digests():
+            if digest not in digests:
+                self._folder.delete(digest)
