@@ -15,8 +15,6 @@ PYTEST_ARGS ?=
 PYTEST := $(BIN)/python -m pytest $(PYTEST_ARGS)
 PURE := core wire security
 
-export HYPOTHESIS_STORAGE_DIRECTORY := build/hypothesis
-export IMPORT_LINTER_CACHE_DIR := build/import-linter
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 STEPS := lint types imports deadcode unit component integration coverage fuzz

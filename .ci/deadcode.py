@@ -18,7 +18,9 @@ def class_body_lines(path: Path) -> set[int]:
     """Lines where a class body itself, not one of its methods, assigns or declares a name."""
     tree = ast.parse(path.read_text("utf-8"))
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    return {item.lineno for node in classes for item in node.body if isinstance(item, ast.Assign | ast.AnnAssign)}
+    return {
+        item.lineno for node in classes for item in node.body if isinstance(item, ast.Assign | ast.AnnAssign)
+    }
 
 
 def main() -> int:

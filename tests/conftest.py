@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every test has: a guard against leaks, a clock to turn by hand, a private state folder."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.fakes import leaks
 from tests.fakes.clock import ManualClock
 
 leaks.watch_tasks()
+set_hypothesis_home_dir(Path(__file__).parents[1] / "build" / "hypothesis")
+# No deadline: a busy machine is no failure. In CI the same examples each time, so that a red run is red again.
+settings.register_profile("fedagent", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("fedagent")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -28,7 +28,8 @@ MAY_CATCH_ALL = frozenset({"cli/main.py", "trainer/supervisor.py", "trainer/work
 crashes, and systemd restarts it. A handler that raises again catches nothing and may stand anywhere."""
 TEXT_SUFFIXES = frozenset({"", ".cfg", ".conf", ".csv", ".in", ".lock", ".md", ".py", ".service", ".sh", ".socket",
                            ".toml", ".txt", ".yaml", ".yml"})  # fmt: skip
-GENERATED = frozenset({".git", ".venv", "build", "dist", "__pycache__"})
+GENERATED = frozenset({"build", "dist", "__pycache__"})
+HIDDEN_BUT_OURS = frozenset({".ci", ".gitignore"})
 
 
 def name(path: Path) -> str:
@@ -43,7 +44,8 @@ def trees(paths: list[Path]) -> Iterator[tuple[Path, ast.AST]]:
 
 def text_files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.iterdir()):
-        if path.name in GENERATED or path.is_symlink():
+        hidden = path.name.startswith(".") and path.name not in HIDDEN_BUT_OURS
+        if hidden or path.name in GENERATED or path.is_symlink():
             continue
         if path.is_dir():
             yield from text_files(path)
