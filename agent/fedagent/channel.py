@@ -112,11 +112,24 @@ def sealed_memfd(name: str, chunks: Iterable[bytes | memoryview]) -> int:
             rest = memoryview(chunk)
             while rest:
                 rest = rest[os.write(descriptor, rest) :]
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+        seal_memfd(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def seal_memfd(descriptor: int) -> None:
+    """The memfd can never change again, whoever made it and whoever else holds it.
+
+    Raises:
+        WireError: no memfd, or its maker keeps it writable (a shared mapping, or no MFD_ALLOW_SEALING).
+    """
+    try:
+        if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & SEALS != SEALS:
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    except OSError as error:
+        raise WireError(f"the memfd cannot be sealed: {error.strerror}", "descriptor") from error
 
 
 def check_sealed(descriptor: int, limit_bytes: int) -> int:

@@ -211,8 +211,10 @@ class Trainer:
             except BlockingIOError:
                 loop.add_writer(self._channel.fileno(), self._writable)
                 return
-            except OSError:  # the end is read by _readable, after what the peer still said
-                pass
+            except OSError as error:
+                if not isinstance(error, ConnectionError):  # that end is read after what the peer still said
+                    self._end(f"the trainer cannot be reached: {error.strerror}")
+                    return
             close_all(descriptors)
             self._outbox.popleft()
         if self._channel is not None:

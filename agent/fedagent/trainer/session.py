@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection's life: frames of the daemon and of the worker, the worker's death, and what follows from each.
+
+Rule: at most one job and one worker. A crash or a result that is not finite is tried once more, from the checkpoint;
+a worker that was killed from outside (the daemon, the kernel) is no crash: the supervisor ends, and the daemon decides.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import signal
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, assert_never
+
+import msgspec
+
+from fedagent import VERSION
+from fedagent.channel import FrameChannel, close_all
+from fedagent.errors import TrainerError, WireError
+from fedagent.storage.failpoints import Failpoint, reach
+from fedagent.trainer.gate import GateTerms, pass_loss, pass_result
+from fedagent.trainer.groups import WorkGroup
+from fedagent.trainer.jobs import JobCheck, PreparedJob
+from fedagent.trainer.lifeline import EndError, Lifeline
+from fedagent.trainer.process import WorkerProcess
+from fedagent.trainer.refusal import RefusedError
+from fedagent.trainer.rounds import RoundLedger
+from fedagent.wire import frames
+from fedagent.wire.messages import Reason
+
+ATTEMPTS: Final = 2
+
+_DEATH_MS: Final = 1000
+"""A worker that closed its channel gets so long to end by itself."""
+
+_log: Final = logging.getLogger(__name__)
+
+
+class WorkerStart(msgspec.Struct, frozen=True):
+    """How a worker is started; see ``WorkerProcess``."""
+
+    command: tuple[str, ...]
+    home: Path
+    threads: int
+    group: WorkGroup | None
+    lock: int
+
+    def start(self) -> WorkerProcess:
+        """A new worker, waiting for its job."""
+        return WorkerProcess(
+            self.command, home=self.home, threads=self.threads, group=self.group, lock=self.lock
+        )
+
+
+class Session:
+    """The supervisor between a daemon and a worker."""
+
+    def __init__(
+        self,
+        channel: FrameChannel,
+        lifeline: Lifeline,
+        start: WorkerStart,
+        check: JobCheck,
+        rounds: RoundLedger,
+    ) -> None:
+        """Starts the worker; ``close`` ends it."""
+        self._channel, self._lifeline, self._start, self._check, self._rounds = (
+            channel,
+            lifeline,
+            start,
+            check,
+            rounds,
+        )
+        self._poll = select.poll()
+        for descriptor in (channel.fileno(), lifeline.signals):
+            self._poll.register(descriptor, select.POLLIN)
+        self._job: PreparedJob | None = None
+        self._attempts = 0
+        self._idle_deaths = 0
+        self._step = 0
+        self._checkpoint_asked = False
+        self._vacating = False
+        self._worker = self._new_worker()
+
+    def serve(self) -> None:
+        """Says that the trainer is ready, then does what frames ask for; does not return.
+
+        Raises:
+            EndError: the daemon is gone or wants no more, or the worker was killed from outside.
+            TrainerError: a peer broke the protocol, or the worker does not start.
+            StorageError: the trainer's state cannot be written.
+        """
+        self._tell_ready()
+        while True:
+            ready = {descriptor for descriptor, _ in self._poll.poll()}
+            if self._lifeline.signals in ready:
+                raise EndError("told to end")
+            if self._channel.fileno() in ready:
+                self._read_daemon()
+            elif self._worker.channel.fileno() in ready:
+                self._read_worker()
+            elif self._worker.pidfd in ready:
+                self._worker_ended()
+
+    def close(self) -> None:
+        """The worker is killed, frozen or not, and the job's descriptors are closed."""
+        self._worker.kill()
+        if self._job is not None:
+            self._job.close()
+        self._worker.end()
+
+    # --- the daemon -------------------------------------------------------------------------------------------
+
+    def _tell_ready(self) -> None:
+        group = self._start.group
+        files = [] if group is None else group.open_files()
+        ready = frames.Ready(
+            version=VERSION,
+            control="process-group" if group is None else "cgroup",
+            supervisor_pid=os.getpid(),
+            worker_pid=self._worker.pid,
+            trainer_key=self._check.trainer_key,
+            snapshots=self._check.snapshots(),
+        )
+        self._tell(ready, [self._worker.pidfd, *files])
+        close_all(files)
+
+    def _tell(self, frame: frames.SupervisorFrame, descriptors: list[int] | None = None) -> None:
+        try:
+            self._channel.send(frame, descriptors or ())
+        except OSError as error:
+            raise EndError("the daemon closed the connection") from error
+
+    def _read_daemon(self) -> None:
+        try:
+            received = self._channel.receive(frames.DaemonFrame)
+        except WireError as error:
+            raise TrainerError(f"the daemon broke the protocol: {error}") from error
+        if received is None:
+            raise EndError("the daemon closed the connection")
+        frame: frames.DaemonFrame = received[0]
+        try:
+            match frame:
+                case frames.Job():
+                    self._job_came(frame, received[1])
+                case frames.CheckpointNow():
+                    self._checkpoint_now(frame)
+                case frames.JobStop():
+                    self._job_stop(frame)
+                case _:
+                    assert_never(frame)
+        finally:
+            close_all(received[1])
+
+    def _job_came(self, frame: frames.Job, descriptors: list[int]) -> None:
+        if self._job is not None:
+            self._drop_job("another one came")
+        try:
+            job = self._check.prepare(frame, descriptors, now=datetime.now(UTC), pulse=self._lifeline.check)
+        except RefusedError as refusal:
+            _log.warning("study %s: job refused: %s", frame.study, refusal)
+            number = refusal.round or 1  # where no announcement is proven, no round is known
+            refused = frames.JobRefused(
+                study=frame.study, round=number, reason=refusal.reason, text=refusal.text
+            )
+            self._tell(refused)
+            return
+        _log.info("study %s: round %d accepted", frame.study, job.announcement.round)
+        self._job, self._attempts, self._step, self._vacating = job, 0, 0, False
+        self._hand_over(job)
+
+    def _checkpoint_now(self, frame: frames.CheckpointNow) -> None:
+        self._checkpoint_asked = True
+        if self._job is None:
+            self._checkpoint_done(0)
+            return
+        with contextlib.suppress(
+            OSError
+        ):  # full: it was asked already; broken: its death is about to be read
+            self._worker.channel.send(frame)
+
+    def _checkpoint_done(self, step: int) -> None:
+        if self._checkpoint_asked:
+            self._checkpoint_asked, self._vacating = False, True
+            self._tell(frames.CheckpointDone(step=step))
+
+    def _job_stop(self, frame: frames.JobStop) -> None:
+        if self._job is not None and self._job.announcement.study.name == frame.study:
+            self._drop_job("the daemon stopped it")
+        if frame.erase:
+            self._check.erase(frame.study)
+            _log.info("study %s: what the trainer kept of it is erased", frame.study)
+
+    # --- the worker -------------------------------------------------------------------------------------------
+
+    def _new_worker(self) -> WorkerProcess:
+        worker = self._start.start()
+        for descriptor in (worker.channel.fileno(), worker.pidfd):
+            self._poll.register(descriptor, select.POLLIN)
+        return worker
+
+    def _end_worker(self) -> int:
+        """Its exit code; it is dead or about to be."""
+        for descriptor in (self._worker.channel.fileno(), self._worker.pidfd):
+            self._poll.unregister(descriptor)
+        return self._worker.end()
+
+    def _replace_worker(self) -> None:
+        """Another worker; the daemon gets its new brake."""
+        self._worker = self._new_worker()
+        self._tell_ready()
+
+    def _hand_over(self, job: PreparedJob) -> None:
+        with contextlib.suppress(OSError):  # its death is about to be read, and counts as a crash of this job
+            self._worker.channel.send(job.frame, job.descriptors)
+
+    def _read_worker(self) -> None:
+        try:
+            received = self._worker.channel.receive(frames.WorkerFrame)
+        except WireError as error:
+            _log.warning("the worker broke the protocol: %s", error)
+            self._worker.kill()
+            received = None
+        if received is None:
+            self._worker_ended()
+            return
+        frame: frames.WorkerFrame = received[0]
+        try:
+            if self._job is not None:
+                self._worker_said(self._job, frame, received[1])
+        finally:
+            close_all(received[1])
+
+    def _worker_said(self, job: PreparedJob, frame: frames.WorkerFrame, descriptors: list[int]) -> None:
+        match frame:
+            case frames.WorkerProgress():
+                self._step = frame.step
+                self._tell(_progress(job, frame))
+            case frames.WorkerCheckpointed():
+                self._checkpoint_done(frame.step)
+            case frames.WorkerFailed():
+                self._job_failed(job, frame.reason, frame.text)
+            case frames.WorkerDone():
+                self._worker_done(job, frame, descriptors)
+            case _:
+                assert_never(frame)
+
+    def _worker_done(self, job: PreparedJob, frame: frames.WorkerDone, descriptors: list[int]) -> None:
+        announcement, study = job.announcement, job.announcement.study
+        terms = GateTerms(announcement, job.frame.site, job.snapshot)
+        try:
+            against = self._check.objection(announcement)
+            if against is not None:
+                raise RefusedError(Reason.REVOKED, against)
+            sealed, update = pass_result(frame, descriptors, terms, pulse=self._lifeline.check)
+        except RefusedError as refusal:
+            self._job_failed(job, refusal.reason, refusal.text)
+            return
+        try:
+            self._rounds.seal(announcement)
+            reach(Failpoint.UPDATE_SEALED)
+            self._tell(sealed, update)
+        finally:
+            close_all(update)
+        _log.info("study %s: round %d sealed, %d rows", study.name, announcement.round, sealed.rows)
+        self._job_over()
+
+    def _worker_ended(self) -> None:
+        """It died, or closed its channel and so is of no more use."""
+        death = select.poll()
+        death.register(self._worker.pidfd, select.POLLIN)
+        if not death.poll(_DEATH_MS):
+            self._worker.kill()
+        ours = self._worker.condemned
+        code = self._end_worker()
+        if self._vacating or (code == -signal.SIGKILL and not ours):
+            raise EndError("the worker was killed")
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        _log.warning("the worker crashed: %s", how)
+        if self._job is None:
+            self._idle_deaths += 1
+            if self._idle_deaths >= ATTEMPTS:
+                raise TrainerError(f"the worker does not start ({how}): its error stands in the lines above")
+        self._replace_worker()
+        if self._job is not None:
+            self._try_again(self._job, Reason.CRASHED, f"the worker crashed ({how})")
+
+    # --- the job ----------------------------------------------------------------------------------------------
+
+    def _job_failed(self, job: PreparedJob, reason: Reason, text: str) -> None:
+        """The worker's own verdict or the gate's; what may be chance is tried again by a fresh worker."""
+        if reason not in (Reason.CRASHED, Reason.NOT_FINITE):
+            self._give_up(job, reason, text)
+            return
+        self._worker.kill()
+        self._end_worker()
+        self._replace_worker()
+        self._try_again(job, reason, text)
+
+    def _try_again(self, job: PreparedJob, reason: Reason, text: str) -> None:
+        self._attempts += 1
+        if self._attempts >= ATTEMPTS:
+            self._give_up(job, reason, f"{text}, {ATTEMPTS} times")
+            return
+        _log.warning("study %s: %s; once more from the checkpoint", job.announcement.study.name, text)
+        self._hand_over(job)
+
+    def _give_up(self, job: PreparedJob, reason: Reason, text: str) -> None:
+        study, number = job.announcement.study.name, job.announcement.round
+        _log.warning("study %s: round %d failed: %s", study, number, text)
+        self._tell(frames.JobFailed(study=study, round=number, reason=reason, text=text[:500]))
+        self._job_over()
+
+    def _drop_job(self, why: str) -> None:
+        if self._job is not None:
+            _log.info(
+                "study %s: round %d dropped: %s",
+                self._job.frame.study.name,
+                self._job.announcement.round,
+                why,
+            )
+        self._worker.kill()
+        self._end_worker()
+        self._job_over()
+        self._replace_worker()
+
+    def _job_over(self) -> None:
+        if self._job is not None:
+            self._job.close()
+        self._job, self._idle_deaths = None, 0
+        self._checkpoint_done(self._step)
+
+
+def _progress(job: PreparedJob, frame: frames.WorkerProgress) -> frames.JobProgress:
+    study = job.announcement.study
+    return frames.JobProgress(
+        study=study.name,
+        round=job.announcement.round,
+        step=frame.step,
+        steps=frame.steps,
+        checkpoint_step=frame.checkpoint_step,
+        loss=pass_loss(study, frame.loss),
+    )

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trainer's supervisor: checks jobs, runs the worker, seals results; ``python -m fedagent.trainer.supervisor``.
+
+Rule: one thread, one loop, no torch. It ends with its connection, and everything below it ends with it.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import logging
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from fedagent.channel import FrameChannel
+from fedagent.errors import ConfigurationError, FedagentError, StorageError
+from fedagent.security.certificates import Trust
+from fedagent.security.sealing import new_private_key
+from fedagent.storage.files import make_private_folder, write_atomically
+from fedagent.storage.settings import read_settings
+from fedagent.trainer.groups import make_group
+from fedagent.trainer.hardening import shield
+from fedagent.trainer.jobs import JobCheck
+from fedagent.trainer.lifeline import EndError, Lifeline
+from fedagent.trainer.logs import log_to_stderr
+from fedagent.trainer.process import CHANNEL, free_channel
+from fedagent.trainer.rounds import RoundLedger
+from fedagent.trainer.session import Session, WorkerStart
+from fedagent.trainer.snapshots import SnapshotStore
+
+WORKER: Final = (sys.executable, "-P", "-m", "fedagent.trainer.worker")
+
+KEY_BYTES: Final = 32
+
+_TURN_MS: Final = 50
+
+_log: Final = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """The program; returns its exit code."""
+    return run(sys.argv[1:], WORKER)
+
+
+def run(arguments: Sequence[str], worker: Sequence[str]) -> int:
+    """Serves the connection that is descriptor 3 until it ends.
+
+    Args:
+        worker: the worker's command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog="fedagent-trainer", description="The trainer, started by the fedagent daemon."
+    )
+    parser.add_argument("--config", type=Path, default=Path("/etc/fedagent/fedagent.toml"))
+    config = parser.parse_args(arguments).config
+    log_to_stderr()
+    try:
+        shield()
+        _serve(config, worker)
+    except EndError as end:
+        _log.info("trainer ends: %s", end)
+    except FedagentError as error:
+        _log.error("trainer ends: %s", error)
+        return error.exit_code
+    return 0
+
+
+def _serve(config: Path, worker: Sequence[str]) -> None:
+    settings = read_settings(config)
+    state = make_private_folder(Path(settings.paths.trainer_state))
+    connection = socket.socket(fileno=free_channel(CHANNEL))
+    with connection:
+        lifeline = Lifeline(connection.fileno())
+        lock = _take_turn(state / "lock", lifeline)
+        start = WorkerStart(
+            tuple(worker), home=state, threads=settings.trainer.threads, group=make_group(), lock=lock
+        )
+        rounds = RoundLedger(state / "rounds.json")
+        check = JobCheck(
+            settings,
+            trust=_trust(Path(settings.broker.ca)),
+            private_key=_private_key(state / "key"),
+            rounds=rounds,
+            snapshots=SnapshotStore(state / "snapshots"),
+        )
+        with contextlib.closing(Session(FrameChannel(connection), lifeline, start, check, rounds)) as session:
+            session.serve()
+
+
+def _take_turn(path: Path, lifeline: Lifeline) -> int:
+    """The lock that only one trainer of this state folder has: it waits until the one before, worker included, is gone.
+
+    Raises:
+        EndError: not wanted any more.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lifeline.check(_TURN_MS)
+        else:
+            return descriptor
+
+
+def _private_key(path: Path) -> bytes:
+    """The trainer's X25519 key, made at the first start.
+
+    Raises:
+        StorageError: the file is not a key, or cannot be written.
+    """
+    if not path.exists():
+        write_atomically(path, new_private_key())
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise StorageError(
+            f"{path} is not a trainer's key: remove it, and the studies' keys will be asked for anew"
+        )
+    return key
+
+
+def _trust(path: Path) -> Trust:
+    try:
+        return Trust(path.read_bytes())
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {path}: {error.strerror}; the trainer's user must be able to"
+        ) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
