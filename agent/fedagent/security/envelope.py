@@ -25,6 +25,9 @@ changes only with the layout of ``Signed``."""
 OVERHEAD_BYTES: Final = CERTIFICATE_BYTES + 256
 """At most this many bytes of an envelope are not its body: certificate, signature, numbers, field names."""
 
+LAST_SEQUENCE: Final = 2**63 - 1
+"""The largest integer that SQLite stores."""
+
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is published.
@@ -35,7 +38,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """
 
     version: Annotated[int, Meta(ge=1, le=65_535)]
-    sequence: Annotated[int, Meta(ge=0, le=2**64 - 1)]
+    sequence: Annotated[int, Meta(ge=0, le=LAST_SEQUENCE)]
     certificate: Annotated[bytes, Meta(min_length=1, max_length=CERTIFICATE_BYTES)]
     body: bytes
     signature: Annotated[bytes, Meta(min_length=8, max_length=80)]
