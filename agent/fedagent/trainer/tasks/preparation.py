@@ -105,7 +105,7 @@ def select(task: TabularClassifier, table: Table) -> Selection:
         TaskError: a column holds another type than the study says.
     """
     places = _places(task.label.classes, table[task.label.column], task.label.column)
-    values = np.stack([_encode(column, table[column.name]) for column in task.columns], axis=1)
+    values = np.stack([encode(column, table[column.name]) for column in task.columns], axis=1)
     keep = ~np.isnan(places)
     if task.missing == "drop":
         keep &= ~np.isnan(values).any(axis=1)
@@ -125,7 +125,12 @@ def select(task: TabularClassifier, table: Table) -> Selection:
 # --- columns to numbers -------------------------------------------------------------------------------------------
 
 
-def _encode(column: Column, stored: MaskedColumn) -> Floats:
+def encode(column: Column, stored: MaskedColumn) -> Floats:
+    """The column's values as numbers, NaN where missing or not what the column accepts, shape (rows,).
+
+    Raises:
+        TaskError: the column holds another type than the study says.
+    """
     match column:
         case Numeric():
             values = _numbers(stored, column.name, "a number")
