@@ -34,11 +34,12 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """A table of the definition; an unknown key is an error with its path."""
 
 
-class CsvSource(Part, tag_field="kind", tag="csv"):
+class CsvSource(Part, frozen=True, tag_field="kind", tag="csv"):
     """A CSV file (RFC 4180, any one-character delimiter).
 
     Attributes:
         columns: the local names in their order, for a file without a header line (``header = false``).
+        decimal: how numbers are written: ``,`` for 3,5 (then 1.234,5 is no number).
         missing: texts that stand for "not known"; codes that are numbers compare as numbers.
     """
 
@@ -47,6 +48,7 @@ class CsvSource(Part, tag_field="kind", tag="csv"):
     header: bool = True
     columns: tuple[LocalName, ...] = ()
     encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    decimal: Literal[".", ","] = "."
     missing: tuple[Code, ...] = ("", "?", "NA")
     split: Literal["train", "test"] | None = None
 
@@ -56,7 +58,7 @@ class CsvSource(Part, tag_field="kind", tag="csv"):
         return self.path
 
 
-class ParquetSource(Part, tag_field="kind", tag="parquet"):
+class ParquetSource(Part, frozen=True, tag_field="kind", tag="parquet"):
     """A Parquet file."""
 
     path: str
@@ -69,7 +71,7 @@ class ParquetSource(Part, tag_field="kind", tag="parquet"):
         return self.path
 
 
-class PostgresqlSource(Part, tag_field="kind", tag="postgresql"):
+class PostgresqlSource(Part, frozen=True, tag_field="kind", tag="postgresql"):
     """One SELECT in a PostgreSQL database on this machine, as a role that may do nothing else.
 
     Attributes:
@@ -95,7 +97,7 @@ class PostgresqlSource(Part, tag_field="kind", tag="postgresql"):
 Source = CsvSource | ParquetSource | PostgresqlSource
 
 
-class ColumnMapping(Part):
+class ColumnMapping(Part, frozen=True):
     """How one study column is made from one local column.
 
     Attributes:
@@ -109,7 +111,7 @@ class ColumnMapping(Part):
     values: dict[Code, Text] = {}
 
 
-class DatasetDefinition(Part):
+class DatasetDefinition(Part, frozen=True):
     """The file ``datasets.d/NAME.toml``.
 
     Attributes:

@@ -99,10 +99,7 @@ def _stage_file(
     engine: duckdb.DuckDBPyConnection, definition: DatasetDefinition, index: int, file: OpenFile
 ) -> None:
     source = definition.source[index]
-    if isinstance(source, CsvSource):
-        relation = csv_relation(source, file)
-    else:
-        relation = parquet_relation(file, engine)
+    relation = csv_relation(source, file) if isinstance(source, CsvSource) else parquet_relation(file, engine)
     staging.check_columns(definition, relation, file.path)
     try:
         staging.stage(engine, definition, index, relation)

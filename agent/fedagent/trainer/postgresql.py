@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 (the query is root's own; every name that is put into it is quoted)
 """Rows of one SELECT, read from PostgreSQL over its unix socket.
 
 Rule: one transaction, read only and repeatable read, so that a snapshot is of one instant; a cursor, so that memory does
@@ -54,7 +55,7 @@ class PostgresqlTable:
         try:
             self._run("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             self._run("SET LOCAL datestyle TO 'ISO'")
-            described = self._run(f"SELECT * FROM ({self._query}\n) AS rows LIMIT 0")  # noqa: S608
+            described = self._run(f"SELECT * FROM ({self._query}\n) AS rows LIMIT 0")
         except DataError:
             self.close()
             raise
@@ -67,7 +68,7 @@ class PostgresqlTable:
             DataError: the query failed on the way.
         """
         texts = ", ".join(f"CAST({quoted_name(column)} AS text)" for column in columns) or "NULL"
-        self._run(f"DECLARE rows NO SCROLL CURSOR FOR SELECT {texts} FROM ({self._query}\n) AS rows")  # noqa: S608
+        self._run(f"DECLARE rows NO SCROLL CURSOR FOR SELECT {texts} FROM ({self._query}\n) AS rows")
         while rows := self._run(f"FETCH FORWARD {BATCH_ROWS} FROM rows").rows:
             yield rows
 

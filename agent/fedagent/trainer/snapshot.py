@@ -14,27 +14,164 @@ from typing import Final
 
 import msgspec
 
-from fedagent.errors import FedagentError, UsageError
+from fedagent.core.settings import Settings
+from fedagent.errors import DataError, FedagentError, UsageError
 from fedagent.storage.settings import read_settings
-from fedagent.trainer.datasets import read_definition
+from fedagent.storage.toml import read_toml
+from fedagent.trainer.datasets import DatasetDefinition, definition_digest, read_definition
+from fedagent.trainer.draft import draft_definition
+from fedagent.trainer.fit import check_fit, fit_text
 from fedagent.trainer.making import Made, make_snapshot
-from fedagent.trainer.staging import few
+from fedagent.trainer.small_counts import few
+from fedagent.trainer.snapshots import SnapshotRecord, SnapshotStore
+from fedagent.wire.study import Study
 
 DEFAULT_CONFIG: Final = Path("/etc/fedagent/fedagent.toml")
 
 
+class SnapshotAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A snapshot as JSON shows it; the counts are rows that this run left out."""
+
+    dataset: str
+    digest: str
+    rows: int
+    patients: int
+    columns: tuple[str, ...]
+    created_at: str
+    changed: bool
+    opted_out: int | str
+    without_patient: int | str
+
+
+class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A dataset and its current snapshot as JSON shows them.
+
+    Attributes:
+        outdated: whether the definition was changed after the snapshot was made.
+        problem: what is wrong with the definition.
+    """
+
+    dataset: str
+    description: str = ""
+    digest: str | None = None
+    rows: int | None = None
+    created_at: str | None = None
+    outdated: bool = False
+    problem: str | None = None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of one run: 0 done, 1 the data do not fit, 64 and 78 as in ``fedagent.errors``."""
+    """The exit code of one run: 0 done, 1 the data do not fit, the others as in ``fedagent.errors``."""
     options = _parser().parse_args(arguments)
     try:
-        settings = read_settings(options.config)
-        definition = read_definition(Path(settings.paths.datasets), options.name)
-        made = make_snapshot(Path(settings.paths.trainer_state), definition, datetime.now(UTC))
-        print(_made_json(made) if options.json else _made_text(made))  # noqa: T201
-        return 0
+        return _run(options, read_settings(options.config))
     except FedagentError as error:
-        print(f"fedagent-snapshot: {error}", file=sys.stderr)  # noqa: T201
+        print(f"fedagent: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    if options.list:
+        return _list(options, settings)
+    if options.name is None:
+        raise UsageError("which dataset? name it, or ask for --list")
+    if options.draft is not None:
+        print(draft_definition(options.name, str(options.draft.absolute()), options.patient), end="")  # noqa: T201
+        return 0
+    definition = read_definition(Path(settings.paths.datasets), options.name)
+    if options.check is not None:
+        return _check(options, settings)
+    made = make_snapshot(Path(settings.paths.trainer_state), definition, datetime.now(UTC))
+    _print(options, _answer(made), _made_text(made))
+    return 0
+
+
+def _check(options: argparse.Namespace, settings: Settings) -> int:
+    study = read_toml(options.check, Study)
+    record = _store(settings).current(options.name)
+    if record is None:
+        raise DataError(
+            f"dataset {options.name} has no snapshot yet: sudo fedagent dataset snapshot {options.name}"
+        )
+    fit = check_fit(study, record)
+    _print(options, fit, fit_text(fit))
+    return 0 if fit.fits else DataError.exit_code
+
+
+def _list(options: argparse.Namespace, settings: Settings) -> int:
+    folder = Path(settings.paths.datasets)
+    records = {record.dataset: record for record in _store(settings).all()}
+    names = sorted({path.stem for path in folder.glob("*.toml")} | set(records))
+    answers = [_dataset(folder, name, records.get(name)) for name in names]
+    empty = f"no datasets in {folder}: sudo fedagent dataset add NAME --csv FILE"
+    _print(options, answers, "\n".join(map(_dataset_text, answers)) or empty)
+    return 0
+
+
+def _dataset(folder: Path, name: str, record: SnapshotRecord | None) -> DatasetAnswer:
+    definition, problem = None, None
+    try:
+        definition = read_definition(folder, name)
+    except FedagentError as error:
+        problem = str(error)
+    return DatasetAnswer(
+        dataset=name,
+        description=definition.description if definition else "",
+        digest=record.digest.hex() if record else None,
+        rows=record.rows if record else None,
+        created_at=record.note.created_at if record else None,
+        outdated=_is_outdated(definition, record),
+        problem=problem,
+    )
+
+
+def _is_outdated(definition: DatasetDefinition | None, record: SnapshotRecord | None) -> bool:
+    return bool(definition and record and record.note.definition != definition_digest(definition).hex())
+
+
+def _store(settings: Settings) -> SnapshotStore:
+    return SnapshotStore(Path(settings.paths.trainer_state) / "snapshots")
+
+
+def _answer(made: Made) -> SnapshotAnswer:
+    record = made.record
+    return SnapshotAnswer(
+        dataset=record.dataset,
+        digest=record.digest.hex(),
+        rows=record.rows,
+        patients=record.note.patients,
+        columns=tuple(column.name for column in record.columns),
+        created_at=record.note.created_at,
+        changed=made.changed,
+        opted_out=few(made.counts.opted_out),
+        without_patient=few(made.counts.without_patient),
+    )
+
+
+def _made_text(made: Made) -> str:
+    record, counts = made.record, made.counts
+    state = "" if made.changed else " (unchanged)"
+    what = f"{record.rows} rows of {record.note.patients} patients, {len(record.columns)} columns"
+    lines = [f"dataset {record.dataset}: snapshot {record.digest.hex()[:12]}{state}, {what}"]
+    if counts.opted_out:
+        lines.append(f"left out: {few(counts.opted_out)} rows of patients who opted out")
+    if counts.without_patient:
+        lines.append(f"left out: {few(counts.without_patient)} rows without a patient identifier")
+    return "\n".join(lines)
+
+
+def _dataset_text(answer: DatasetAnswer) -> str:
+    if answer.digest is None:
+        state = "no snapshot yet"
+    else:
+        state = f"snapshot {answer.digest[:12]}, {answer.rows} rows, {answer.created_at}"
+    outdated = "; its definition was changed since: snapshot it anew" if answer.outdated else ""
+    problem = f"; {answer.problem}" if answer.problem else ""
+    return f"{answer.dataset}: {state}{outdated}{problem}"
+
+
+def _print(options: argparse.Namespace, answer: object, text: str) -> None:
+    print(msgspec.json.encode(answer).decode() if options.json else text)  # noqa: T201
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,19 +181,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("name", nargs="?", help="the dataset: NAME of datasets.d/NAME.toml")
     parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--check", type=Path, metavar="STUDY.toml", help="say whether the current snapshot fits the study"
+    )
+    which.add_argument("--list", action="store_true", help="all datasets with their current snapshots")
+    which.add_argument(
+        "--draft", type=Path, metavar="FILE.csv", help="print a first definition for this file"
+    )
+    parser.add_argument(
+        "--patient", metavar="COLUMN", help="with --draft: the column that identifies the patient"
+    )
     return parser
-
-
-def _made_text(made: Made) -> str:
-    record = made.record
-    return f"dataset {record.dataset}: snapshot {record.digest.hex()[:12]}, {record.rows} rows of {record.note.patients} patients"
-
-
-def _made_json(made: Made) -> str:
-    record = made.record
-    return msgspec.json.encode(
-        {"dataset": record.dataset, "digest": record.digest.hex(), "rows": record.rows}
-    ).decode()
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ class SnapshotStore:
         return make_private_folder(make_private_folder(self._folder) / dataset)
 
     def put(self, dataset: str, digest: bytes, *, table: Path, note: SnapshotNote) -> SnapshotRecord:
-        """The table is the dataset's current snapshot, durably; where these rows were there already, the older stays.
+        """The table is the dataset's current snapshot, durably; where these rows were there already, their file stays.
 
         Args:
             table: a Parquet file on the store's file system; it is moved away.
@@ -149,12 +149,12 @@ class SnapshotStore:
         folder = self.dataset_folder(dataset)
         stored, beside = folder / f"{digest.hex()}.parquet", folder / f"{digest.hex()}.json"
         try:
-            if not (stored.exists() and beside.exists()):
+            if not stored.exists():
                 table.chmod(0o400)
                 _sync_file(table)
                 table.rename(stored)
                 sync_folder(folder)
-                write_atomically(beside, msgspec.json.format(msgspec.json.encode(note)), mode=0o400)
+            write_atomically(beside, msgspec.json.format(msgspec.json.encode(note)), mode=0o400)
             reach(Failpoint.SNAPSHOT_WRITTEN)
             write_atomically(folder / "current", f"{digest.hex()}\n".encode("ascii"))
         except OSError as error:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 (every name and text in the SQL is quoted)
 """Files of patient rows, opened for DuckDB: found, readable, of one encoding, with named columns.
 
 Rule: an error names file, line and column, never a value. DuckDB reads the very descriptor that was examined.
@@ -8,10 +9,11 @@ import codecs
 import csv
 import difflib
 import io
+import itertools
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections import Counter
 from typing import BinaryIO, Final
 
 import duckdb
@@ -58,7 +60,7 @@ class OpenFile:
 
     def reader(self) -> BinaryIO:
         """A reader of its own position, from the start; the caller closes it."""
-        return open(self.engine_path, "rb")  # noqa: PTH123, SIM115
+        return open(self.engine_path, "rb")  # noqa: PTH123
 
     def close(self) -> None:
         """Closes the descriptor."""
@@ -66,28 +68,61 @@ class OpenFile:
 
 
 class Relation(msgspec.Struct, frozen=True):
-    """A table that DuckDB can read: what stands after FROM, and each local column's SQL name, in the file's order."""
+    """A table that DuckDB can read.
+
+    Attributes:
+        sql: what stands after FROM.
+        columns: the SQL name of each local column, in the file's order.
+        twice: names that more than one column has, so that none of them can be asked for.
+    """
 
     sql: str
     columns: dict[str, str]
+    twice: frozenset[str] = frozenset()
+
+    def require(self, wanted: str, where: str, key: str) -> None:
+        """Nothing, where the column is there, once.
+
+        Args:
+            where: what the source is called.
+            key: what in the dataset's file asks for it.
+
+        Raises:
+            ConfigurationError: the nearest name is suggested, unless the names may be a patient's values.
+        """
+        if wanted in self.columns:
+            return
+        missing = f"{where} has no column {wanted!r} ({key})"
+        if wanted in self.twice:
+            raise ConfigurationError(
+                f"{where} has more than one column {wanted!r} ({key}): rename them there"
+            )
+        if any(as_number(name) is not None for name in self.columns):
+            raise ConfigurationError(
+                f"{missing}: its first line seems to be data; without a header line set header = false and `columns`"
+            )
+        near = difflib.get_close_matches(wanted, self.columns, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "correct `from` in the dataset's file"
+        raise ConfigurationError(f"{missing}: {hint}")
 
 
 def csv_relation(source: CsvSource, file: OpenFile) -> Relation:
     """The CSV file as DuckDB reads it, all columns as text.
 
     Raises:
-        DataError: encoding, no header line, a name twice.
+        DataError: encoding, or no header line.
     """
     check_encoding(source, file)
     names = csv_header(source, file) if source.header else source.columns
-    columns = {f"c{index}": "VARCHAR" for index in range(len(names))}
-    declared = ", ".join(f"'{column}': '{kind}'" for column, kind in columns.items())
+    declared = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(names)))
     sql = (
         f"read_csv({quoted_text(file.engine_path)}, auto_detect=false, header={str(source.header).lower()}, "
         f"delim={quoted_text(source.delimiter)}, quote='\"', escape='\"', columns={{{declared}}}, "
         f"encoding='{source.encoding}', compression='none', max_line_size={LINE_BYTES})"
     )
-    return Relation(sql, dict(zip(names, columns, strict=True)))
+    often = Counter(names)
+    columns = {name: f"c{index}" for index, name in enumerate(names) if name and often[name] == 1}
+    return Relation(sql, columns, frozenset(name for name, count in often.items() if name and count > 1))
 
 
 def parquet_relation(file: OpenFile, engine: duckdb.DuckDBPyConnection) -> Relation:
@@ -108,7 +143,7 @@ def csv_header(source: CsvSource, file: OpenFile) -> tuple[str, ...]:
     """The names in the header line.
 
     Raises:
-        DataError: the file is empty, or a name is there twice.
+        DataError: the file is empty, or its first line is no CSV.
     """
     with file.reader() as raw, io.TextIOWrapper(raw, encoding=_python_encoding(source), newline="") as text:
         try:
@@ -118,37 +153,8 @@ def csv_header(source: CsvSource, file: OpenFile) -> tuple[str, ...]:
                 f"{source.path} line 1 is not a header line: set header = false and `columns`"
             ) from None
     if not any(names):
-        raise DataError(f"{source.path} is empty: it has no header line")
-    twice = next((index for index, name in enumerate(names) if name and name in names[:index]), None)
-    if twice is not None:
-        raise DataError(
-            f"{source.path} line 1: column {twice + 1} has the same name as an earlier one: rename it"
-        )
-    # A nameless column (row numbers of R and pandas) cannot be asked for, and must not collide with another one.
-    return tuple(name or f"\0{index}" for index, name in enumerate(names))
-
-
-def require_column(wanted: str, names: Iterable[str], where: str, key: str) -> None:
-    """Nothing, where the column is there.
-
-    Raises:
-        ConfigurationError: it is not; the nearest name is suggested, unless the names may be a patient's values.
-    """
-    known = [name for name in names if not name.startswith("\0")]
-    if wanted in known:
-        return
-    if any(as_number(name) is not None for name in known):
-        raise ConfigurationError(
-            f"{where} has no column {wanted!r} ({key}): its first line seems to be data; "
-            "for a file without a header line set header = false and `columns`"
-        )
-    near = difflib.get_close_matches(wanted, known, n=1)
-    hint = (
-        f"did you mean {near[0]!r}?"
-        if near
-        else f"it has {len(known)} others; correct `from` in the dataset's file"
-    )
-    raise ConfigurationError(f"{where} has no column {wanted!r} ({key}): {hint}")
+        raise DataError(f"{source.path} has no header line: is it empty?")
+    return tuple(names)
 
 
 def check_encoding(source: CsvSource, file: OpenFile) -> None:
@@ -157,43 +163,43 @@ def check_encoding(source: CsvSource, file: OpenFile) -> None:
     Raises:
         DataError: with file and line.
     """
-    other = 0
+    last_utf8 = 0
     with file.reader() as reader:
-        number = 0
-        while line := reader.readline(LINE_BYTES):
-            number += 1
-            if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-                raise DataError(f"{source.path} is UTF-16: save it as UTF-8")
-            if len(line) >= LINE_BYTES:
-                raise DataError(
-                    f"{source.path} line {number} is longer than {LINE_BYTES} bytes: is it a CSV file?"
-                )
-            if not line.isascii() and _is_other(line, source, number, other):
-                other = number
+        for number in itertools.count(1):
+            line = reader.readline(LINE_BYTES)
+            if not line:
+                return
+            problem = _line_problem(line, number, source.encoding, last_utf8)
+            if problem is not None:
+                raise DataError(f"{source.path} {problem}")
+            last_utf8 = last_utf8 if line.isascii() else number
 
 
-def _is_other(line: bytes, source: CsvSource, number: int, earlier: int) -> bool:
-    """Whether the line holds good UTF-8 beyond ASCII; a wrong line raises."""
-    utf8 = _is_utf8(line)
-    if source.encoding == "utf-8":
-        if utf8:
-            return True
-        mixed = f", but line {earlier} is: the file mixes two encodings" if earlier else ""
-        advice = (
-            "save all of it as UTF-8"
-            if earlier
-            else 'save it as UTF-8, or set encoding = "latin-1" for this source'
-        )
-        raise DataError(f"{source.path} line {number} is not UTF-8{mixed}; {advice}")
-    if utf8:
-        raise DataError(
-            f'{source.path} line {number} is UTF-8, not Latin-1; save all of it as UTF-8 and drop encoding = "latin-1"'
-        )
-    if _CONTROL.search(line):
-        raise DataError(
-            f"{source.path} line {number} is not Latin-1 (Windows-1252, perhaps); save it as UTF-8"
-        )
-    return False
+def _line_problem(line: bytes, number: int, encoding: str, last_utf8: int) -> str | None:
+    """Why the line is not of this encoding.
+
+    Args:
+        last_utf8: the last line so far with a character beyond ASCII, 0 for none.
+    """
+    if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "is UTF-16: save it as UTF-8"
+    if len(line) >= LINE_BYTES or b"\0" in line:
+        return f"line {number} is longer than {LINE_BYTES} bytes or holds a NUL byte: is it a CSV file?"
+    if line.isascii():
+        return None
+    if encoding == "utf-8":
+        return None if _is_utf8(line) else _not_utf8(number, last_utf8)
+    if _is_utf8(line):
+        return f'line {number} is UTF-8, not Latin-1: save all of it as UTF-8, and drop encoding = "latin-1"'
+    return (
+        f"line {number} is not Latin-1 (Windows-1252?): save it as UTF-8" if _CONTROL.search(line) else None
+    )
+
+
+def _not_utf8(number: int, last_utf8: int) -> str:
+    if last_utf8:
+        return f"line {number} is not UTF-8, but line {last_utf8} is: the file mixes encodings; save all of it as UTF-8"
+    return f'line {number} is not UTF-8: save it as UTF-8, or set encoding = "latin-1" for this source'
 
 
 def _is_utf8(line: bytes) -> bool:

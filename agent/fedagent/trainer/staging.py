@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: S608 (SQL is put together here; every name and text in it went through quoted_name or quoted_text)
 """Rows of all sources in one work table, then one Parquet file with its digest.
 
 Rule: a row of a patient on the opt-out list is not written, not even to the work table; the digest depends on the
@@ -13,16 +14,15 @@ import duckdb
 import msgspec
 
 from fedagent.errors import ConfigurationError, DataError
-from fedagent.trainer.datasets import DatasetDefinition
+from fedagent.trainer.datasets import CsvSource, DatasetDefinition, Source
 from fedagent.trainer.engine import quoted_name, quoted_text
-from fedagent.trainer.mapping import SQL_TYPES, known_sql, text_sql, value_sql, wrong_sql
+from fedagent.trainer.mapping import known_sql, text_sql, value_sql, wrong_sql
 from fedagent.trainer.pseudonyms import hmac_sql
+from fedagent.trainer.small_counts import few
 from fedagent.trainer.snapshots import PATIENT, SPLIT, SnapshotColumn
-from fedagent.trainer.sources import Relation, require_column
+from fedagent.trainer.sources import Relation
 
 _BATCH: Final = 10_000
-SMALL: Final = 10
-
 FORMAT: Final = 1
 """Of the digest: counts up when the canonical form of a row changes."""
 
@@ -72,7 +72,7 @@ def load_opt_out(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinitio
     identifiers = [line.partition("#")[0].strip() for line in lines]
     same = _same_patient_sql(text_sql("id"))
     engine.execute(
-        f"INSERT INTO opted_out SELECT DISTINCT {same} FROM (SELECT unnest($ids::VARCHAR[]) AS id)",  # noqa: S608
+        f"INSERT INTO opted_out SELECT DISTINCT {same} FROM (SELECT unnest($ids::VARCHAR[]) AS id)",
         {"ids": [identifier for identifier in identifiers if identifier]},
     )
 
@@ -92,9 +92,9 @@ def check_columns(definition: DatasetDefinition, relation: Relation, where: str)
         ConfigurationError: the first that is not there.
     """
     if definition.patient is not None:
-        require_column(definition.patient, relation.columns, where, "patient")
+        relation.require(definition.patient, where, "patient")
     for name in definition.columns:
-        require_column(definition.local_name(name), relation.columns, where, f"columns.{name}")
+        relation.require(definition.local_name(name), where, f"columns.{name}")
 
 
 def stage(
@@ -116,7 +116,7 @@ def stage(
     """
     source = definition.source[index]
     columns = [
-        f"{known_sql(text_sql(relation.columns[definition.local_name(name)]), source.missing)} AS {quoted_name(name)}"
+        f"{_local_sql(definition, relation, name, source)} AS {quoted_name(name)}"
         for name in definition.sorted_columns
     ]
     patient, left_out = "CAST(NULL AS VARCHAR)", "CAST(NULL AS VARCHAR)"
@@ -133,7 +133,7 @@ def stage(
     ]
     first = 1 if batch is None else batch.first_row
     engine.execute(
-        f"INSERT INTO staged SELECT {index}, row, left_out, {kept[0]}, {split}, {', '.join(kept[1:])} FROM ("  # noqa: S608
+        f"INSERT INTO staged SELECT {index}, row, left_out, {kept[0]}, {split}, {', '.join(kept[1:])} FROM ("
         f"SELECT *, {left_out} AS left_out FROM ("
         f"SELECT row_number() OVER () + {first - 1} AS row, {patient} AS {PATIENT}, {', '.join(columns)} FROM {relation.sql}))",
         {} if batch is None else batch.values,
@@ -160,7 +160,7 @@ def check_values(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinitio
         wrong = wrong_sql(quoted_name(name), definition.columns[name])
         aggregates += [f"count(*) FILTER ({wrong})", f"min(row) FILTER ({wrong})"]
     found = engine.execute(
-        f"SELECT source, {', '.join(aggregates)} FROM staged WHERE left_out IS NULL GROUP BY source ORDER BY source"  # noqa: S608
+        f"SELECT source, {', '.join(aggregates)} FROM staged WHERE left_out IS NULL GROUP BY source ORDER BY source"
     ).fetchall()
     for source, *numbers in found:
         for name, count, row in zip(definition.sorted_columns, numbers[::2], numbers[1::2], strict=True):
@@ -197,7 +197,7 @@ def write_table(
     if definition.patient is None:
         patient = f"({content}) || '#' || row_number() OVER (PARTITION BY {content})"
     engine.execute(
-        f"COPY (SELECT {names}, {PATIENT}, {SPLIT} FROM ("  # noqa: S608
+        f"COPY (SELECT {names}, {PATIENT}, {SPLIT} FROM ("
         f"SELECT {names}, {hmac_sql(key, patient)} AS {PATIENT}, {SPLIT} FROM ("
         f"SELECT {', '.join(columns)}, {PATIENT}, {SPLIT} FROM staged WHERE left_out IS NULL)"
         f") ORDER BY {PATIENT}, {content}) TO {quoted_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
@@ -213,7 +213,7 @@ def table_content(
     """
     digest = hashlib.sha256(msgspec.msgpack.encode((FORMAT, columns), order="deterministic"))
     row = f"sha256({PATIENT} || ';' || {row_sql(columns)})"
-    cursor = engine.execute(f"SELECT {row}, {PATIENT} FROM read_parquet({quoted_text(str(path))})")  # noqa: S608
+    cursor = engine.execute(f"SELECT {row}, {PATIENT} FROM read_parquet({quoted_text(str(path))})")
     rows = patients = 0
     last = None
     while batch := cursor.fetchmany(_BATCH):
@@ -244,15 +244,10 @@ def row_sql(columns: tuple[SnapshotColumn, ...]) -> str:
                 text = f"strlen({name}) || ':' || {name}"
             case "boolean":
                 text = f"CASE WHEN {name} THEN 't' ELSE 'f' END"
-            case _ as never:
-                assert_never(never)
+            case _:
+                assert_never(column.type)
         parts.append(f"coalesce({text}, 'n') || ';'")
     return " || ".join(parts)
-
-
-def few(count: int) -> str:
-    """The count as it may be shown: small ones could point at a patient."""
-    return f"fewer than {SMALL}" if 0 < count < SMALL else str(count)
 
 
 def _wrong_values(definition: DatasetDefinition, name: str, where: str) -> str:
@@ -261,6 +256,14 @@ def _wrong_values(definition: DatasetDefinition, name: str, where: str) -> str:
         return f'column {name}: {where} hold a code that columns.{name}.values does not list: add it there (= "" if it means not known)'
     kind = "a number" if mapping.type == "number" else "true or false"
     return f'column {name}: {where} are not {kind}: add the code for "not known" to `missing`, or set type = "text"'
+
+
+def _local_sql(definition: DatasetDefinition, relation: Relation, name: str, source: Source) -> str:
+    """The text that the source has for the study column; NULL for missing."""
+    text = text_sql(relation.columns[definition.local_name(name)])
+    if isinstance(source, CsvSource) and source.decimal == "," and definition.columns[name].type == "number":
+        text = f"translate({text}, ',.', '.,')"
+    return known_sql(text, source.missing)
 
 
 def _same_patient_sql(identifier: str) -> str:
