@@ -13,12 +13,13 @@ from contextlib import closing
 from typing import Final, Literal
 
 import duckdb
+import msgspec
 import tomli_w
 
 from fedagent.errors import DataError
 from fedagent.trainer.datasets import ColumnMapping, ColumnType, CsvSource, as_number
 from fedagent.trainer.engine import open_engine
-from fedagent.trainer.mapping import known_sql, text_sql, wrong_sql
+from fedagent.trainer.mapping import local_sql, wrong_sql
 from fedagent.trainer.sources import (
     LINE_BYTES,
     OpenFile,
@@ -66,7 +67,7 @@ def draft_definition(name: str, path: str, patient: str | None) -> str:
             )
         if patient is not None:
             relation.require(patient, path, "patient")
-        types = _guess_types(file, relation, source)
+        source, types = _guess_types(file, relation, source)
     return _written(
         name, source, patient, {each: types[each] for each in relation.columns if each != patient}
     )
@@ -85,16 +86,26 @@ def _guess_source(path: str, file: OpenFile) -> CsvSource:
     return CsvSource(path=path, delimiter=max(_DELIMITERS, key=lambda each: widths[each]), encoding=encoding)
 
 
-def _guess_types(file: OpenFile, relation: Relation, source: CsvSource) -> dict[str, ColumnType]:
-    """For each local column the narrowest type that all its known values have; text where none is known."""
+def _guess_types(
+    file: OpenFile, relation: Relation, source: CsvSource
+) -> tuple[CsvSource, dict[str, ColumnType]]:
+    """For each local column the narrowest type that all its known values have, with the decimal mark that gives more."""
+    guesses = []
+    for decimal in (".", ","):
+        guessed = msgspec.structs.replace(source, decimal=decimal)
+        guesses.append((guessed, _fitting_types(file, relation, guessed)))
+    return max(guesses, key=lambda guess: list(guess[1].values()).count("number"))
+
+
+def _fitting_types(file: OpenFile, relation: Relation, source: CsvSource) -> dict[str, ColumnType]:
     kinds: tuple[ColumnType, ...] = ("number", "boolean")
     tests = []
     for column in relation.columns.values():
-        text = known_sql(text_sql(column), source.missing)
-        tests += [
-            f"count({text}) > 0 AND count(*) FILTER ({wrong_sql(text, ColumnMapping(type=kind))}) = 0"
-            for kind in kinds
-        ]
+        for kind in kinds:
+            text = local_sql(column, source, kind)
+            tests.append(
+                f"count({text}) > 0 AND count(*) FILTER ({wrong_sql(text, ColumnMapping(type=kind))}) = 0"
+            )
     try:
         with closing(open_engine(files=[file.engine_path])) as engine:
             found = engine.execute(f"SELECT {', '.join(tests)} FROM {relation.sql}").fetchone() or ()
@@ -116,7 +127,7 @@ def _written(name: str, source: CsvSource, patient: str | None, types: dict[str,
     described = {"kind": "csv", "path": source.path, "missing": list(source.missing)}
     described |= {
         key: getattr(source, key)
-        for key in ("delimiter", "encoding")
+        for key in ("delimiter", "encoding", "decimal")
         if getattr(source, key) != getattr(defaults, key)
     }
     tables: dict[str, dict[str, str]] = {}
@@ -129,6 +140,7 @@ def _written(name: str, source: CsvSource, patient: str | None, types: dict[str,
 
 def _study_name(local: str, taken: set[str]) -> str:
     """The local name as a study can write it: small letters, digits, underscores, once."""
+    local = local.replace("ß", "ss")
     plain = unicodedata.normalize("NFKD", local).encode("ascii", "ignore").decode()
     name = re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_") or "column"
     name = (name if name[0].isalpha() else f"column_{name}")[: _NAME_LENGTH - 5]

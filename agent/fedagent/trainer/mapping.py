@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from fedagent.errors import ConfigurationError
-from fedagent.trainer.datasets import NUMBER, ColumnMapping, ColumnType, as_number
+from fedagent.trainer.datasets import NUMBER, ColumnMapping, ColumnType, CsvSource, Source, as_number
 from fedagent.trainer.engine import quoted_text
 
 SQL_TYPES: Final[dict[ColumnType, str]] = {"number": "DOUBLE", "text": "VARCHAR", "boolean": "BOOLEAN"}
@@ -21,6 +21,14 @@ _FALSE: Final = frozenset({"false", "f", "no", "n", "0"})
 def text_sql(column: str) -> str:
     """The column as text without blanks around it; NULL where nothing is left."""
     return f"nullif(trim(CAST({column} AS VARCHAR), {quoted_text(_BLANKS)}), '')"
+
+
+def local_sql(column: str, source: Source, kind: ColumnType) -> str:
+    """The text that a source has for a study column of this type; NULL for missing."""
+    text = text_sql(column)
+    if isinstance(source, CsvSource) and source.decimal == "," and kind == "number":
+        text = f"translate({text}, ',.', '.,')"  # 3,5 becomes a number, 1.234 none: it may have meant 1234
+    return known_sql(text, source.missing)
 
 
 def known_sql(text: str, missing: Sequence[str]) -> str:

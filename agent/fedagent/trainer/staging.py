@@ -14,9 +14,9 @@ import duckdb
 import msgspec
 
 from fedagent.errors import ConfigurationError, DataError
-from fedagent.trainer.datasets import CsvSource, DatasetDefinition, Source
+from fedagent.trainer.datasets import DatasetDefinition
 from fedagent.trainer.engine import quoted_name, quoted_text
-from fedagent.trainer.mapping import known_sql, text_sql, value_sql, wrong_sql
+from fedagent.trainer.mapping import local_sql, text_sql, value_sql, wrong_sql
 from fedagent.trainer.pseudonyms import hmac_sql
 from fedagent.trainer.small_counts import few
 from fedagent.trainer.snapshots import PATIENT, SPLIT, SnapshotColumn
@@ -116,7 +116,8 @@ def stage(
     """
     source = definition.source[index]
     columns = [
-        f"{_local_sql(definition, relation, name, source)} AS {quoted_name(name)}"
+        f"{local_sql(relation.columns[definition.local_name(name)], source, definition.columns[name].type)}"
+        f" AS {quoted_name(name)}"
         for name in definition.sorted_columns
     ]
     patient, left_out = "CAST(NULL AS VARCHAR)", "CAST(NULL AS VARCHAR)"
@@ -256,14 +257,6 @@ def _wrong_values(definition: DatasetDefinition, name: str, where: str) -> str:
         return f'column {name}: {where} hold a code that columns.{name}.values does not list: add it there (= "" if it means not known)'
     kind = "a number" if mapping.type == "number" else "true or false"
     return f'column {name}: {where} are not {kind}: add the code for "not known" to `missing`, or set type = "text"'
-
-
-def _local_sql(definition: DatasetDefinition, relation: Relation, name: str, source: Source) -> str:
-    """The text that the source has for the study column; NULL for missing."""
-    text = text_sql(relation.columns[definition.local_name(name)])
-    if isinstance(source, CsvSource) and source.decimal == "," and definition.columns[name].type == "number":
-        text = f"translate({text}, ',.', '.,')"
-    return known_sql(text, source.missing)
 
 
 def _same_patient_sql(identifier: str) -> str:

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedagent dataset``: lists, adds, checks and snapshots local datasets.
+
+Rule: this process never reads a patient's value: it starts the snapshot program, as the trainer's user, and shows what
+that prints.
+"""
+
+import argparse
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from fedagent.core.settings import Settings
+from fedagent.errors import ConfigurationError, StorageError, UsageError
+from fedagent.storage.files import write_atomically
+from fedagent.storage.settings import read_settings
+from fedagent.wire.values import Name
+
+CONFIG: Final = Path("/etc/fedagent/fedagent.toml")
+PROGRAM: Final = (sys.executable, "-m", "fedagent.trainer.snapshot")
+
+
+class Added(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``add --json`` prints."""
+
+    dataset: str
+    path: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of ``fedagent dataset``."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
+    common.add_argument("--json", action="store_true", help="print the result as JSON")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", parents=[common], help="all datasets, each with its current snapshot")
+    add = actions.add_parser("add", parents=[common], help="write a first definition for a CSV file")
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--csv", type=Path, required=True, metavar="FILE", help="a CSV file with a header line")
+    add.add_argument("--patient", metavar="COLUMN", help="the column that identifies the patient")
+    check = actions.add_parser("check", parents=[common], help="whether the current snapshot fits a study")
+    check.add_argument("name", metavar="NAME")
+    check.add_argument("--study", type=Path, required=True, metavar="STUDY.toml")
+    snapshot = actions.add_parser(
+        "snapshot", parents=[common], help="make the next snapshot from the sources"
+    )
+    snapshot.add_argument("name", metavar="NAME")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Does what the options say and prints it; the exit code.
+
+    Raises:
+        UsageError: a name that no dataset can have.
+        ConfigurationError: the settings or the dataset's file must be corrected.
+        StorageError: the definition cannot be written, or we may not become the trainer's user.
+    """
+    settings = read_settings(arguments.config)
+    words = ["--config", str(arguments.config.absolute())]
+    match arguments.action:
+        case "list":
+            words += ["--list"]
+        case "check":
+            words += ["--check", str(arguments.study.absolute()), _name(arguments)]
+        case "snapshot":
+            words += [_name(arguments)]
+        case _:
+            return _add(arguments, settings, words)
+    return _start(words + ["--json"] * arguments.json, settings).returncode
+
+
+def _add(arguments: argparse.Namespace, settings: Settings, words: list[str]) -> int:
+    name = _name(arguments)
+    path = Path(settings.paths.datasets).absolute() / f"{name}.toml"
+    if path.exists():
+        raise ConfigurationError(f"{path} is there already: edit it, or remove it first")
+    words = [*words, "--draft", str(arguments.csv.absolute()), name]
+    if arguments.patient is not None:
+        words += [f"--patient={arguments.patient}"]
+    done = _start(words, settings, stdout=subprocess.PIPE)
+    if done.returncode != 0:
+        return done.returncode
+    write_atomically(path, done.stdout, mode=0o640)
+    _give_to_trainer(path, settings)
+    if arguments.json:
+        sys.stdout.write(msgspec.json.encode(Added(dataset=name, path=str(path))).decode() + "\n")
+    else:
+        sys.stdout.write(f"wrote {path}: correct it, then: sudo fedagent dataset snapshot {name}\n")
+    return 0
+
+
+def _start(words: list[str], settings: Settings, **more: Any) -> subprocess.CompletedProcess[bytes]:  # noqa: ANN401
+    """Runs the snapshot program to its end, as whom the trainer's state belongs to."""
+    sys.stdout.flush()
+    owner = _trainer(settings)
+    if owner is not None and os.geteuid() == 0:
+        groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+        more |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
+    try:
+        return subprocess.run([*PROGRAM, *words], check=False, stdin=subprocess.DEVNULL, **more)
+    except OSError as error:
+        raise StorageError(f"cannot start the snapshot program: {error.strerror}; run it as root") from error
+
+
+def _trainer(settings: Settings) -> pwd.struct_passwd | None:
+    """The user to whom the trainer's state folder belongs, where that is not root."""
+    try:
+        owner = Path(settings.paths.trainer_state).stat().st_uid
+        return pwd.getpwuid(owner) if owner != 0 else None
+    except (FileNotFoundError, KeyError):
+        return None  # Nothing installed: we are who asked.
+    except OSError as error:
+        raise StorageError(
+            f"cannot look at {settings.paths.trainer_state}: {error.strerror}; run it as root"
+        ) from error
+
+
+def _give_to_trainer(path: Path, settings: Settings) -> None:
+    """Root's file, readable by the trainer's user only."""
+    owner = _trainer(settings)
+    if owner is not None and os.geteuid() == 0:
+        os.chown(path, 0, owner.pw_gid)
+
+
+def _name(arguments: argparse.Namespace) -> str:
+    try:
+        return msgspec.convert(arguments.name, Name)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"{arguments.name!r} cannot be a dataset's name: small letters, digits and -, 2 to 32 of them"
+        ) from error
