@@ -82,9 +82,7 @@ def _dispatch(words: list[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     chosen = parser.parse_args(words)
     module = importlib.import_module(COMMANDS[chosen.command].module)
-    command = Parser(
-        prog=f"fedagent {chosen.command}", description=module.__doc__.partition("\n")[0].partition(": ")[2]
-    )
+    command = Parser(prog=f"fedagent {chosen.command}", description=COMMANDS[chosen.command].summary)
     module.add_arguments(command)
     code: int = module.run(command.parse_args(chosen.rest))
     sys.stdout.flush()

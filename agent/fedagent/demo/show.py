@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedagent demo``: four hospitals train one model on real patients' data, on this machine.
+
+Rule: nothing is simulated but the distance: real broker, mutual TLS, approvals, snapshots, daemons and trainers, each a
+process of its own; one hospital's machine is needed by its clinic in the middle, and training gets out of the way.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from threading import Event
+from time import monotonic
+from typing import Final
+
+import msgspec
+from rich.console import Console
+
+from fedagent.demo.broker import find_mosquitto
+from fedagent.demo.federation import Federation, template
+from fedagent.demo.hospital import DATASET, Hospital
+from fedagent.demo.live import Progress
+from fedagent.demo.processes import call, module
+from fedagent.demo.report import References, Result, SiteRow, curves, final, print_table
+from fedagent.demo.split import split_hospitals
+from fedagent.errors import FedagentError
+from fedagent.site import control
+from fedagent.wire.study import Study, TabularClassifier
+
+DATA: Final = Path(__file__).with_name("data")
+LIMIT_S: Final = 600.0
+CLINIC_S: Final = 2.0
+"""For how long one hospital's clinic needs its machine."""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    sites: int
+    rounds: int
+    seed: int
+    keep: bool
+    as_json: bool
+    cache: Path
+
+
+def run(options: Options) -> int:
+    """Runs the demo and prints its result; gives the exit code.
+
+    Raises:
+        FedagentError: a part failed; its log is named.
+    """
+    console = Console(stderr=options.as_json, highlight=False)
+    with _folder(keep=options.keep) as folder:
+        result, picture = _run(Path(folder), options, console)
+        kept = Path(folder) if options.keep else options.cache
+        kept.mkdir(parents=True, exist_ok=True)
+        drawn = kept / "demo.svg"
+        drawn.write_text(picture)
+        logs = Path(folder) if options.keep else _keep_logs(Path(folder), kept / "demo-logs")
+    if options.as_json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(result)).decode() + "\n")
+    else:
+        print_table(console, result)
+    console.print(f"curves {drawn}\nlogs   {logs}", soft_wrap=True)
+    return 0
+
+
+def _folder(*, keep: bool) -> AbstractContextManager[str]:
+    if keep:
+        return nullcontext(tempfile.mkdtemp(prefix="fedagent-demo-"))
+    return tempfile.TemporaryDirectory(prefix="fedagent-demo-")
+
+
+def _run(folder: Path, options: Options, console: Console) -> tuple[Result, str]:
+    started = monotonic()
+    names = [f"hospital-{index}" for index in range(1, options.sites + 1)]
+    study = template(DATA / "study.toml", names, rounds=options.rounds, seed=options.seed)
+    console.print(
+        f"Setting up a coordinating centre and {len(names)} hospitals below {folder}", soft_wrap=True
+    )
+    federation = Federation(folder, find_mosquitto(options.cache), study)
+    with federation.broker, federation.programs:
+        federation.start_aggregator()
+        for name, data in zip(names, _split(folder, names, options.seed), strict=True):
+            hospital = federation.add_hospital(name, dataset_of(study, data))
+            hospital.start(federation.programs)
+            console.print(f"  {name} has joined")
+        federation.start_study()
+        federation.approve_everywhere()
+        console.print(f"Study {study.name} is approved everywhere; training starts where the machine is idle")
+        _watch(federation, options, console)
+        rows = federation.metrics()
+        statuses = {hospital.name: hospital.status() for hospital in federation.hospitals}
+        digest = _export(federation, folder)
+        console.print("Training without federation, to compare")
+        references = _references(federation, folder)
+    sites = []
+    for name in names:
+        status = statuses[name]
+        if status is None:
+            raise FedagentError(
+                f"{name} does not answer any more; its log is {folder / name / 'fedagent.log'}"
+            )
+        sites.append(
+            SiteRow(
+                name=name,
+                rows=max(study.rows for study in status.studies),
+                local_auc=references.local[name]["auc"].value,
+                federated_auc=final(rows, name, "auc"),
+                pooled_auc=references.pooled[name]["auc"].value,
+                bytes_up=status.bytes_up,
+                bytes_down=status.bytes_down,
+                yielded_s=status.yielded_s,
+            )
+        )
+    result = Result(
+        seed=options.seed,
+        rounds=options.rounds,
+        model_digest=digest,
+        federated_auc=final(rows, "all", "auc"),
+        pooled_auc=references.pooled_mean("auc"),
+        seconds=round(monotonic() - started, 1),
+        sites=tuple(sites),
+    )
+    return result, curves(rows, references)
+
+
+def _split(folder: Path, names: Sequence[str], seed: int) -> list[Path]:
+    return split_hospitals(DATA / "breast_cancer.csv", folder / "data", names=names, seed=seed)
+
+
+def dataset_of(study: Study, data: Path) -> dict[str, object]:
+    """The dataset file of a hospital whose columns are named as the study's."""
+    columns: dict[str, object] = {}
+    if isinstance(study.task, TabularClassifier):
+        columns = {column.name: {"type": "number"} for column in study.task.columns}
+        columns[study.task.label.column] = {"type": "text"}
+    return {
+        "name": DATASET,
+        "description": "breast-cancer biopsies of this hospital",
+        "patient": "patient",
+        "source": [{"kind": "csv", "path": str(data)}],
+        "columns": columns,
+    }
+
+
+def _watch(federation: Federation, options: Options, console: Console) -> None:
+    """Shows progress until the study has ended; in the middle one clinic needs its machine."""
+    progress, pace, end = Progress(console, options.rounds), Event(), monotonic() + LIMIT_S
+    clinic = _Clinic(federation.hospitals[-1], at_round=max(2, options.rounds // 2))
+    with progress.shown():
+        while not federation.ended():
+            federation.programs.check()
+            if monotonic() > end:
+                raise FedagentError(
+                    f"the study did not end in {LIMIT_S:g} s; run again with --keep and read the logs"
+                )
+            clinic.look(progress.update(federation.hospitals))
+            pace.wait(0.1)
+        progress.update(federation.hospitals)
+
+
+class _Clinic:
+    """The clinic of one hospital needs the machine once, while it trains."""
+
+    def __init__(self, hospital: Hospital, *, at_round: int) -> None:
+        self._hospital, self._round = hospital, at_round
+        self._until: float | None = None
+        self._over = False
+
+    def look(self, number: int) -> None:
+        """Pauses training in that round, and lets it go on when the clinic is done."""
+        if self._over or number < self._round:
+            return
+        status = self._hospital.status()
+        if self._until is None and status is not None and status.trainer.stage == "busy":
+            control.ask(self._hospital.runtime, control.AskPause(reason="the clinic needs the machine"))
+            self._until = monotonic() + CLINIC_S
+        elif self._until is not None and monotonic() > self._until:
+            control.ask(self._hospital.runtime, control.AskResume())
+            self._over = True
+
+
+def _export(federation: Federation, folder: Path) -> str:
+    """The final model's digest, from its model card's own words."""
+    printed = federation.fedaggregator(
+        "model", "export", federation.study.name, str(folder / "model.safetensors"), "--final", "--json"
+    )
+    return msgspec.json.decode(printed, type=dict[str, object])["digest"]  # type: ignore[return-value]
+
+
+def _references(federation: Federation, folder: Path) -> References:
+    initial = folder / "initial.safetensors"
+    federation.fedaggregator("model", "export", federation.study.name, str(initial), "--round", "0")
+    snapshots = [f"--snapshot={each.name}={each.snapshot_path()}" for each in federation.hospitals]
+    words = ("--study", str(federation.study_file), "--model", str(initial), "--json", *snapshots)
+    return msgspec.json.decode(call(module("fedagent.trainer.baseline", *words)), type=References)
+
+
+def _keep_logs(folder: Path, target: Path) -> Path:
+    """The logs outlive the demo's folder."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for log in (*folder.glob("*.log"), *folder.glob("*/*.log")):
+        shutil.copy(log, target / (log.name if log.parent == folder else f"{log.parent.name}.log"))
+    return target
