@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Root's word covers one exact study, and no more rounds than it says."""
+
+import msgspec
+import pytest
+
+from fedagent.core.approval import Approval, objection
+from fedagent.wire.study import study_digest
+from tests.fakes.examples import OTHER_STUDY, STUDY
+
+APPROVAL = Approval(
+    study="heart-1",
+    digest=study_digest(STUDY).hex(),
+    dataset="cardiology",
+    approved_by="root",
+    approved_at="2026-03-01T12:00:00+00:00",
+)
+
+
+@pytest.mark.parametrize("round_number", [1, 10])
+def test_an_approved_study_may_train(round_number: int) -> None:
+    assert objection(STUDY, round_number, APPROVAL) is None
+
+
+def test_without_an_approval_nothing_may() -> None:
+    text = objection(STUDY, 1, None)
+    assert text is not None
+    assert "sudo fedagent study approve heart-1" in text
+
+
+@pytest.mark.parametrize(
+    "study",
+    [
+        msgspec.structs.replace(STUDY, seed=43),
+        msgspec.structs.replace(STUDY, purpose="Something else."),
+        msgspec.structs.replace(STUDY, federation=msgspec.structs.replace(STUDY.federation, rounds=11)),
+        OTHER_STUDY,
+    ],
+    ids=["seed", "purpose", "rounds", "another study"],
+)
+def test_a_study_that_was_changed_is_not_approved(study: object) -> None:
+    text = objection(msgspec.convert(study, type(STUDY)), 1, APPROVAL)
+    assert text is not None
+    assert "was changed after its approval" in text
+
+
+def test_the_right_digest_under_another_name_is_no_approval() -> None:
+    assert objection(STUDY, 1, msgspec.structs.replace(APPROVAL, study="heart-2")) is not None
+
+
+@pytest.mark.parametrize(
+    ("rounds", "round_number", "allowed"),
+    [
+        (None, 10, True),
+        (None, 12, False),
+        (5, 5, True),
+        (5, 7, False),
+        (100, 50, True),
+        (1, 1, True),
+        (1, 3, False),
+    ],
+)
+def test_rounds_end_where_the_approval_does(rounds: int | None, round_number: int, *, allowed: bool) -> None:
+    text = objection(STUDY, round_number, msgspec.structs.replace(APPROVAL, rounds=rounds))
+    assert (text is None) == allowed
+
+
+@pytest.mark.parametrize("digest", ["", "ab" * 31, "AB" * 32, "ab" * 32 + "\n", "zz" * 32])
+def test_a_digest_is_sixty_four_digits(digest: str) -> None:
+    fields = msgspec.to_builtins(APPROVAL) | {"digest": digest}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(fields, Approval)
