@@ -1,22 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small studies on tables, their models, and snapshots as the store would hold them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import msgspec
 import numpy as np
 
+from fedagent.trainer.snapshots import MaskedColumn
 from fedagent.trainer.tensor_file import Tensors
 from fedagent.wire import study as s
 
 Cell = float | str | bool | None
-CENTRES = {"c": (-1.0, 0.5), "a": (1.0, -0.5), "b": (0.0, 2.0)}
+Cells = Sequence[Cell]
+Columns = Mapping[str, Cells]
 
 
-def make_study(task: s.Task, *, aggregation: s.FedAvg | s.FedProx | None = None, **changes: Any) -> s.Study:
+def make_study(
+    task: s.Task, *, aggregation: s.FedAvg | s.FedProx | None = None, **changes: object
+) -> s.Study:
     study = s.Study(
         name="table-1",
         purpose="Test.",
@@ -34,7 +37,7 @@ def make_study(task: s.Task, *, aggregation: s.FedAvg | s.FedProx | None = None,
     return msgspec.structs.replace(study, **changes)
 
 
-def make_task(**changes: Any) -> s.TabularClassifier:
+def make_task(**changes: object) -> s.TabularClassifier:
     """Two numbers and a category; two classes; a file split."""
     task = s.TabularClassifier(
         columns=(
@@ -51,7 +54,7 @@ def make_task(**changes: Any) -> s.TabularClassifier:
     return msgspec.structs.replace(task, **changes)
 
 
-def make_columns(rows: int = 120, seed: int = 1) -> dict[str, list[Cell]]:
+def make_columns(rows: int = 120, seed: int = 1) -> dict[str, Cells]:
     """Columns for ``make_task``: illness grows with x - y; every fourth row is for the test."""
     random = np.random.default_rng(seed)
     x, y = random.normal(size=rows), random.normal(size=rows)
@@ -66,7 +69,7 @@ def make_columns(rows: int = 120, seed: int = 1) -> dict[str, list[Cell]]:
     }
 
 
-def write_snapshot(path: Path, columns: dict[str, list[Cell]]) -> Path:
+def write_snapshot(path: Path, columns: Columns) -> Path:
     """A Parquet file with DOUBLE, VARCHAR and BOOLEAN columns, None being NULL."""
     lists = [f"unnest(?::{_sql_type(cells)}[]) AS {name}" for name, cells in columns.items()]
     with duckdb.connect() as connection:
@@ -75,7 +78,7 @@ def write_snapshot(path: Path, columns: dict[str, list[Cell]]) -> Path:
     return path
 
 
-def masked(cells: Sequence[Cell]) -> Any:
+def masked(cells: Cells) -> MaskedColumn:
     """A column as ``read_columns`` gives it."""
     mask = [cell is None for cell in cells]
     match _sql_type(cells):
@@ -88,7 +91,7 @@ def masked(cells: Sequence[Cell]) -> Any:
             return np.ma.masked_array(np.array([cell or 0 for cell in cells], dtype=dtype), mask)
 
 
-def make_table(columns: dict[str, list[Cell]]) -> dict[str, Any]:
+def make_table(columns: Columns) -> dict[str, MaskedColumn]:
     return {name: masked(cells) for name, cells in columns.items()}
 
 
@@ -98,6 +101,6 @@ def make_model(task: s.Task, seed: int = 5) -> Tensors:
     return {name: random.uniform(-0.4, 0.4, size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-def _sql_type(cells: Sequence[Cell]) -> str:
+def _sql_type(cells: Cells) -> str:
     kinds = {type(cell) for cell in cells if cell is not None} - {int}
     return {str: "VARCHAR", bool: "BOOLEAN"}.get(kinds.pop(), "DOUBLE") if kinds else "DOUBLE"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from fedagent.channel import FrameChannel, close_all, sealed_memfd
 from fedagent.trainer.tensor_file import Tensors, tensor_chunks
@@ -33,7 +33,7 @@ class WorkerChild:
         )
         theirs.close()
 
-    def __enter__(self) -> "WorkerChild":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -18,7 +18,7 @@ from fedagent.errors import FedagentError, UsageError
 from fedagent.storage.toml import read_toml
 from fedagent.trainer.tasks import TaskError, preparation
 from fedagent.trainer.tasks.preparation import Encoded
-from fedagent.trainer.tasks.tabular import evaluate, read_selection
+from fedagent.trainer.tasks.tabular import evaluate, read_selection, require_training_rows
 from fedagent.trainer.tasks.training import Training, configure, seed_of, tabular_task
 from fedagent.trainer.tensor_file import Tensors, read_tensors
 from fedagent.wire.study import Epochs, FedAvg, Seconds, Steps, Study
@@ -153,11 +153,13 @@ def _sites(pairs: Sequence[str]) -> list[tuple[str, Path]]:
 def _read(study: Study, site: str, path: Path) -> preparation.Selection:
     try:
         with path.open("rb") as file:
-            return read_selection(study, file.fileno())
+            selection = read_selection(tabular_task(study), file.fileno())
+        require_training_rows(study, selection)
     except OSError as error:
         raise UsageError(f"--snapshot {site}: cannot read {path}: {error.strerror}") from error
     except TaskError as error:
         raise TaskError(error.reason, f"{site}: {error}") from error
+    return selection
 
 
 def _read_model(path: Path) -> Tensors:

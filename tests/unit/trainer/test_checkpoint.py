@@ -10,7 +10,13 @@ from fedagent.errors import StorageError
 from fedagent.trainer.checkpoint import MAGIC, Checkpoint, CheckpointIdentity, CheckpointState, load, save
 
 IDENTITY = CheckpointIdentity(
-    study=bytes(32), round=3, site="clinic-a", model=b"m" * 32, snapshot=b"s" * 32, build="torch 1", cpu="AVX2"
+    study=bytes(32),
+    round=3,
+    site="clinic-a",
+    model=b"m" * 32,
+    snapshot=b"s" * 32,
+    build="torch 1",
+    cpu="AVX2",
 )
 STATE = CheckpointState(identity=IDENTITY, step=17, elapsed_s=0.1, loss_sum=12.300000000000001, threads=2)
 

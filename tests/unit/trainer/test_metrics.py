@@ -61,7 +61,9 @@ def test_multi_class_metrics_are_what_a_pencil_gives() -> None:
 
 
 def test_ties_count_half() -> None:
-    assert binary_auc(np.array([1.0, 1.0, 1.0, 0.0]), np.array([True, False, True, False])) == pytest.approx(3 / 4)
+    assert binary_auc(np.array([1.0, 1.0, 1.0, 0.0]), np.array([True, False, True, False])) == pytest.approx(
+        3 / 4
+    )
 
 
 def test_a_probability_of_one_half_is_the_first_class() -> None:
@@ -148,7 +150,9 @@ def test_every_ratio_lies_between_zero_and_one(example: tuple[Floats, Integers])
 
 
 @given(scored())
-def test_balanced_accuracy_equals_accuracy_where_the_classes_are_equal(example: tuple[Floats, Integers]) -> None:
+def test_balanced_accuracy_equals_accuracy_where_the_classes_are_equal(
+    example: tuple[Floats, Integers],
+) -> None:
     scores, labels = example
     half = min(int(np.sum(labels)), int(np.sum(1 - labels)))
     keep = np.concatenate([np.flatnonzero(labels == 0)[:half], np.flatnonzero(labels == 1)[:half]])

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing import Any
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedagent.trainer.snapshots import MaskedColumn
 from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import Encoded, Rows, columns_needed, fit, select, transform
 from fedagent.wire import study as s
 from fedagent.wire.messages import Reason
-from tests.fakes.tables import Cell, make_table, make_task
+from tests.fakes.tables import Cells, Columns, make_table, make_task
 
 NONE = s.NoNormalisation()
 
 
-def table_of(x: list[Cell], *, split: list[Cell] | None = None, **others: list[Cell]) -> dict[str, Any]:
+def table_of(x: Cells, *, split: Cells | None = None, **others: Cells) -> dict[str, MaskedColumn]:
     rows = len(x)
     return make_table(
         {
@@ -28,15 +29,16 @@ def table_of(x: list[Cell], *, split: list[Cell] | None = None, **others: list[C
     )
 
 
-def prepared(column: s.Column, table: dict[str, Any], **changes: Any) -> tuple[Rows, Rows]:
+def prepared(column: s.Column, table: dict[str, MaskedColumn], **changes: object) -> tuple[Rows, Rows]:
     task = make_task(columns=(column,), **{"normalisation": NONE, **changes})
     selection = select(task, table)
     statistics = fit(task, selection.train)
     return transform(task, selection.train, statistics), transform(task, selection.test, statistics)
 
 
-def features(column: s.Column, x: list[Cell], **changes: Any) -> list[list[float]]:
-    return prepared(column, table_of(x), **changes)[0].features.tolist()
+def features(column: s.Column, x: Cells, **changes: object) -> list[list[float]]:
+    found: list[list[float]] = prepared(column, table_of(x), **changes)[0].features.tolist()
+    return found
 
 
 # --- what a feature is ----------------------------------------------------------------------------------------------
@@ -65,7 +67,7 @@ def features(column: s.Column, x: list[Cell], **changes: Any) -> list[list[float
         pytest.param(s.Category(name="x", categories=("a", "b")), ["A", "a ", "a"], [[1.0, 0.0]], id="case and spaces count"),
     ],
 )  # fmt: skip
-def test_a_column_becomes_its_features(column: s.Column, cells: list[Cell], expected: list[list[float]]) -> None:
+def test_a_column_becomes_its_features(column: s.Column, cells: Cells, expected: list[list[float]]) -> None:
     assert features(column, cells) == expected
 
 
@@ -73,7 +75,9 @@ def test_features_stand_in_the_declared_order() -> None:
     columns = (s.Boolean(name="z"), s.Category(name="ward", categories=("n", "s")), s.Numeric(name="x"))
     task = make_task(columns=columns, normalisation=NONE)
     selection = select(task, table_of([7.0], z=[True], ward=["s"]))
-    assert transform(task, selection.train, fit(task, selection.train)).features.tolist() == [[1.0, 0.0, 1.0, 7.0]]
+    assert transform(task, selection.train, fit(task, selection.train)).features.tolist() == [
+        [1.0, 0.0, 1.0, 7.0]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_features_stand_in_the_declared_order() -> None:
     ],
 )
 def test_another_type_is_refused_by_the_columns_name_and_without_a_value(
-    column: s.Column, cells: list[Cell], held: str
+    column: s.Column, cells: Cells, held: str
 ) -> None:
     with pytest.raises(TaskError, match=f"column 'x' {held}") as caught:
         features(column, cells)
@@ -157,7 +161,7 @@ def test_a_constant_feature_becomes_zero_on_both_sides() -> None:
 
 def test_one_hot_features_are_normalised_only_where_all_are() -> None:
     column = s.Category(name="x", categories=("a", "b"), baseline="a")
-    cells: list[Cell] = ["a", "a", "b", "b"]
+    cells: Cells = ["a", "a", "b", "b"]
     assert features(column, cells, normalisation=s.SiteNormalisation()) == [[0.0], [0.0], [1.0], [1.0]]
     scaled = features(column, cells, normalisation=s.SiteNormalisation(features="all"))
     assert np.ravel(scaled) == pytest.approx(np.array([-0.5, -0.5, 0.5, 0.5]) / (1 / 3) ** 0.5)
@@ -167,20 +171,27 @@ def test_fixed_normalisation_takes_the_declared_numbers_and_leaves_the_rest() ->
     columns = (s.Numeric(name="x", mean=10.0, standard_deviation=4.0), s.Boolean(name="z"))
     task = make_task(columns=columns, normalisation=s.FixedNormalisation())
     selection = select(task, table_of([12.0, 8.0], z=[True, False]))
-    assert transform(task, selection.train, fit(task, selection.train)).features.tolist() == [[0.5, 1.0], [-0.5, 0.0]]
+    assert transform(task, selection.train, fit(task, selection.train)).features.tolist() == [
+        [0.5, 1.0],
+        [-0.5, 0.0],
+    ]
 
 
-@given(st.lists(st.integers(-1000, 1000).map(float), min_size=3, max_size=30), st.floats(0.5, 100.0), st.floats(-100.0, 100.0))
-def test_site_normalisation_forgets_unit_and_origin(cells: list[Cell], unit: float, origin: float) -> None:
-    moved: list[Cell] = [float(cell or 0.0) * unit + origin for cell in cells]
+@given(
+    st.lists(st.integers(-1000, 1000).map(float), min_size=3, max_size=30),
+    st.floats(0.5, 100.0),
+    st.floats(-100.0, 100.0),
+)
+def test_site_normalisation_forgets_unit_and_origin(cells: Cells, unit: float, origin: float) -> None:
+    moved: Cells = [float(cell or 0.0) * unit + origin for cell in cells]
     column, site = s.Numeric(name="x"), s.SiteNormalisation()
     one = np.array(features(column, cells, normalisation=site))
     assert np.array(features(column, moved, normalisation=site)) == pytest.approx(one, abs=1e-4)
 
 
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=2, max_size=30), st.floats(-1e6, 1e6))
-def test_training_features_do_not_depend_on_test_rows(cells: list[Cell], other: float) -> None:
-    split: list[Cell] = ["train"] * len(cells) + ["test"]
+def test_training_features_do_not_depend_on_test_rows(cells: Cells, other: float) -> None:
+    split: Cells = ["train"] * len(cells) + ["test"]
     column, changes = s.Numeric(name="x"), {"normalisation": s.SiteNormalisation(), "missing": "mean"}
     one, _ = prepared(column, table_of([*cells, other], split=split), **changes)
     two, _ = prepared(column, table_of([*cells, None], split=split), **changes)
@@ -191,11 +202,14 @@ def test_training_features_do_not_depend_on_test_rows(cells: list[Cell], other: 
 
 
 def side(encoded: Encoded) -> list[float]:
-    return encoded.values[:, 0].tolist()
+    found: list[float] = encoded.values[:, 0].tolist()
+    return found
 
 
 def test_a_file_split_follows_the_source_and_leaves_out_what_has_none() -> None:
-    selection = select(make_task(columns=(s.Numeric(name="x"),)), table_of([1.0, 2.0, 3.0], split=["test", None, "train"]))
+    selection = select(
+        make_task(columns=(s.Numeric(name="x"),)), table_of([1.0, 2.0, 3.0], split=["test", None, "train"])
+    )
     assert (side(selection.train), side(selection.test)) == ([3.0], [1.0])
 
 
@@ -206,7 +220,7 @@ def test_a_column_split_follows_its_words_as_numbers_where_they_are_numbers() ->
 
 
 @st.composite
-def visits(draw: st.DrawFn) -> dict[str, list[Cell]]:
+def visits(draw: st.DrawFn) -> Columns:
     """Rows of patients who come several times."""
     patients = draw(st.lists(st.integers(0, 30), min_size=1, max_size=80))
     labels = draw(st.lists(st.sampled_from(["no", "yes"]), min_size=len(patients), max_size=len(patients)))
@@ -222,7 +236,7 @@ def seeded(seed: int = 0, ratio: float = 0.25) -> s.TabularClassifier:
 
 
 @given(visits(), st.integers(0, 5))
-def test_no_patient_is_on_both_sides_and_no_row_is_lost(columns: dict[str, list[Cell]], seed: int) -> None:
+def test_no_patient_is_on_both_sides_and_no_row_is_lost(columns: Columns, seed: int) -> None:
     selection = select(seeded(seed), make_table(columns))
     patients = columns["__patient"]
     train, test = ({patients[int(x)] for x in side(each)} for each in (selection.train, selection.test))
@@ -232,7 +246,7 @@ def test_no_patient_is_on_both_sides_and_no_row_is_lost(columns: dict[str, list[
 
 
 @given(visits())
-def test_each_class_gives_its_share_of_patients_to_the_test(columns: dict[str, list[Cell]]) -> None:
+def test_each_class_gives_its_share_of_patients_to_the_test(columns: Columns) -> None:
     positive = {p for p, label in zip(columns["__patient"], columns["ill"], strict=True) if label == "yes"}
     negative = set(columns["__patient"]) - positive
     selection = select(seeded(), make_table(columns))
@@ -242,7 +256,7 @@ def test_each_class_gives_its_share_of_patients_to_the_test(columns: dict[str, l
 
 
 @given(visits(), st.randoms(use_true_random=False))
-def test_the_split_does_not_depend_on_the_order_of_rows(columns: dict[str, list[Cell]], random: Any) -> None:
+def test_the_split_does_not_depend_on_the_order_of_rows(columns: Columns, random: Random) -> None:
     order = list(range(len(columns["x"])))
     random.shuffle(order)
     mixed = {name: [cells[index] for index in order] for name, cells in columns.items()}
@@ -267,5 +281,7 @@ def test_another_seed_chooses_other_patients() -> None:
         (s.ColumnSplit(column="fold"), ("x", "y", "ward", "ill", "__patient", "fold")),
     ],
 )
-def test_only_the_columns_that_the_task_reads_are_read(split: Any, expected: tuple[str, ...]) -> None:
+def test_only_the_columns_that_the_task_reads_are_read(
+    split: s.SeededSplit | s.ColumnSplit | s.FileSplit, expected: tuple[str, ...]
+) -> None:
     assert columns_needed(make_task(split=split)) == expected

@@ -95,6 +95,11 @@ def columns_needed(task: TabularClassifier) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*(each.name for each in task.columns), task.label.column, PATIENT, *split)))
 
 
+def reads_training_rows(task: TabularClassifier) -> bool:
+    """Whether test rows can be prepared only beside training rows."""
+    return task.missing == "mean" or isinstance(task.normalisation, SiteNormalisation)
+
+
 def select(task: TabularClassifier, table: Table) -> Selection:
     """The rows with a label, a side and (where missing means ``drop``) nothing missing.
 
@@ -219,7 +224,11 @@ def _seeded_sides(split: SeededSplit, patients: list[str], labels: list[int]) ->
 
 
 def fit(task: TabularClassifier, train: Encoded) -> Statistics:
-    """What these training rows (at least one) say about the filling and the scale of every row."""
+    """What these training rows say about the filling and the scale of every row.
+
+    Args:
+        train: at least one row, where ``reads_training_rows``.
+    """
     fill = np.zeros(len(task.columns))
     centres, scales = [], []
     for index, column in enumerate(task.columns):

@@ -23,7 +23,7 @@ from fedagent.trainer.tasks.training import Network, Training, configure, seed_o
 from fedagent.trainer.tensor_file import Tensors, read_tensors, tensor_chunks
 from fedagent.wire.frames import WorkerJob
 from fedagent.wire.messages import MetricValue, Reason, RoundKind
-from fedagent.wire.study import Study, study_digest
+from fedagent.wire.study import Study, TabularClassifier, study_digest
 
 
 def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:
@@ -33,15 +33,19 @@ def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:
         TaskError: data that do not fit, too few patients, or numbers that are not finite.
         StorageError: a checkpoint cannot be written or read.
     """
-    identity = identity_of(job)
+    if job.snapshot is None or inputs.snapshot is None:
+        raise TaskError(Reason.NO_DATASET, "this task reads a dataset, and the job came without one")
+    identity, trains = identity_of(job, job.snapshot), job.round_kind is RoundKind.TRAIN
     kept = checkpoint.load(Path(job.checkpoint), identity)
     threads = kept.state.threads if kept else job.threads  # else the rest of the work would round otherwise
     configure(threads)
-    selection = read_selection(job.study, inputs.snapshot)
+    selection = read_selection(tabular_task(job.study), inputs.snapshot)
+    if trains or preparation.reads_training_rows(tabular_task(job.study)):
+        require_training_rows(job.study, selection)
     rows, model = len(selection.train.labels), read_tensors(inputs.model)
     train, test = prepare(job.study, selection)
     measured = evaluate(job.study, model, test, patients=selection.test.patients)
-    if job.round_kind is not RoundKind.TRAIN:
+    if not trains:
         return Outcome(rows=rows, metrics=measured, update=None)
     training = Training(job.study, model, train, seed_of(job.study, job.round, job.site))
     if kept:
@@ -53,20 +57,14 @@ def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:
     return Outcome(rows=rows, metrics=(*measured, loss), update=update)
 
 
-def identity_of(job: WorkerJob) -> CheckpointIdentity:
-    """What the job's every bit depends on.
-
-    Raises:
-        TaskError: the supervisor gave no snapshot.
-    """
-    if job.snapshot is None:
-        raise TaskError(Reason.NO_DATASET, "this task reads a dataset, and the job came without one")
+def identity_of(job: WorkerJob, snapshot: bytes) -> CheckpointIdentity:
+    """What the job's every bit depends on."""
     return CheckpointIdentity(
         study=study_digest(job.study),
         round=job.round,
         site=job.site,
         model=job.model,
-        snapshot=job.snapshot,
+        snapshot=snapshot,
         build=f"torch {torch.__version__}, numpy {np.__version__}",
         cpu=torch.backends.cpu.get_cpu_capability(),
     )
@@ -75,27 +73,31 @@ def identity_of(job: WorkerJob) -> CheckpointIdentity:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def read_selection(study: Study, snapshot: int | None) -> Selection:
+def read_selection(task: TabularClassifier, snapshot: int) -> Selection:
     """The rows of the snapshot that count.
 
     Args:
         snapshot: descriptor of the Parquet file.
 
     Raises:
-        TaskError: no snapshot, a column is missing or of another type, or too few patients have training rows.
+        TaskError: it cannot be read, or a column is missing or of another type.
     """
-    task = tabular_task(study)
-    if snapshot is None:
-        raise TaskError(Reason.NO_DATASET, "this task reads a dataset, and the job came without one")
     try:
         table = read_columns(f"/proc/self/fd/{snapshot}", preparation.columns_needed(task))
     except DataError as error:
         raise TaskError(Reason.DATA_DOES_NOT_FIT, str(error)) from error
-    selection = preparation.select(task, table)
+    return preparation.select(task, table)
+
+
+def require_training_rows(study: Study, selection: Selection) -> None:
+    """Nothing, where enough patients have training rows.
+
+    Raises:
+        TaskError: they are fewer than the study's minimum cell.
+    """
     if selection.train.patients < study.privacy.minimum_cell:  # not how many: that number may identify them
         text = f"fewer than {study.privacy.minimum_cell} patients have usable training rows (fedagent dataset check)"
         raise TaskError(Reason.TOO_FEW_ROWS, text)
-    return selection
 
 
 def prepare(study: Study, selection: Selection) -> tuple[Rows, Rows]:

@@ -99,9 +99,7 @@ class Network(torch.nn.Module):
             ]
         logits = np.concatenate(blocks).astype(np.float64)
         if not np.isfinite(logits).all():
-            raise TaskError(
-                Reason.NOT_FINITE, "the model's outputs are not finite on this site's rows"
-            )
+            raise TaskError(Reason.NOT_FINITE, "the model's outputs are not finite on this site's rows")
         return logits
 
 
