@@ -44,6 +44,10 @@ class WireError(FedagentError):
         self.path = path
 
 
+class TransportError(FedagentError):
+    """What we would send, the broker would not take: an error before it is sent."""
+
+
 class TransitionError(FedagentError):
     """An event that has no entry in a life-cycle table: an error of ours, never of the operator's."""
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How bytes travel: MQTT, TLS and the transfer of blobs."""
+"""The network side: MQTT over mutual TLS, signed mail, and the transfer of models."""

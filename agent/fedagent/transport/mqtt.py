@@ -1,0 +1,394 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MQTT 5 over mutual TLS on the daemon's own event loop; the only module that knows paho.
+
+Rule: paho's callbacks only queue; ``run()`` delivers in its own task, so that an error in a receiver ends the daemon
+instead of vanishing in a callback. Nothing survives a connection: every one has a paho client of its own, and whoever
+waits for an answer asks again after ``Connected``.
+"""
+
+import asyncio
+import logging
+import ssl
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+import paho.mqtt.client as mqtt
+from paho.mqtt import MQTTException
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from typing_extensions import override
+
+from fedagent.core.settings import BrokerSettings
+from fedagent.errors import ConfigurationError, TransportError
+from fedagent.transport import tls
+from fedagent.transport.backoff import Backoff
+from fedagent.transport.connect import Stream, explain, open_stream
+from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
+
+__all__ = ["Arrived", "Connected", "Disconnected", "MqttEvent", "MqttLink"]
+
+log = logging.getLogger(__name__)
+
+PACKET_BYTES: Final = 1_048_576 + 65_536
+"""Largest packet that we take: a chunk and what stands before it."""
+
+KEEPALIVE_S: Final = 20
+"""A half-open connection is noticed after twice that at most (paho: ping, then wait)."""
+
+SESSION_S: Final = 86_400
+ACCEPT_S: Final = 10.0
+FAREWELL_S: Final = 2.0
+
+_MALFORMED: Final = (MQTTException, struct.error, ValueError, LookupError, TypeError)
+"""What paho raises on bytes that are not MQTT."""
+
+_NOT_MQTT: Final = "does not speak MQTT 5: is this the broker's port?"
+_NO_SUBSCRIBER: Final = 0x10
+_SILENT: Final = 0x8D
+_TAKEN_OVER: Final = 0x8E
+
+
+class MqttLink:
+    """Our one connection to the broker, made again whenever it breaks."""
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        client_id: str,
+        receive_maximum: int,
+        will: Callable[[], tuple[str, bytes]] | None,
+        on_event: Callable[[MqttEvent], None],
+        will_delay_s: int = 60,
+    ) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            receive_maximum: messages that the broker may send before we acknowledge one.
+            will: asked at every CONNECT for the topic and payload that the broker publishes, retained, when we vanish.
+            will_delay_s: how long after.
+
+        Raises:
+            ConfigurationError: certificate, key or CA are not usable.
+        """
+        tls.context(settings)
+        self._settings = settings
+        self._client_id = client_id
+        self._receive_maximum = receive_maximum
+        self._will, self._will_delay_s = will, will_delay_s
+        self._on_event = on_event
+        self._connection: _Connection | None = None
+        self._connections = 0
+        self._backoff = Backoff()
+        self._told: set[str] = set()
+        self.on_room: Callable[[], None] = _nothing
+
+    @property
+    def connected(self) -> bool:
+        """The broker has accepted us, and nothing has failed since."""
+        return self._connection is not None and self._connection.accepted
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages handed over that the broker has not acknowledged; each is in memory."""
+        return len(self._connection.published) if self._connection else 0
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Hands a message over at QoS 1; while disconnected it is dropped.
+
+        Raises:
+            TransportError: larger than the broker takes.
+        """
+        if self._connection and self._connection.accepted:
+            self._connection.publish(topic, payload, retain=retain)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Asks for these topics; a refusal is logged. While disconnected nothing happens."""
+        if topics and self._connection and self._connection.accepted:
+            self._connection.subscribe(topics)
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """No more of these topics. While disconnected nothing happens."""
+        if topics and self._connection and self._connection.accepted:
+            self._connection.client.unsubscribe(list(topics))
+
+    def acknowledge(self, event: Arrived) -> None:
+        """The broker may forget this message; nothing, if it came by an earlier connection."""
+        if self._connection and self._connection.number == event.mid >> 16:
+            self._connection.client.ack(event.mid & 0xFFFF, event.qos)
+
+    async def run(self) -> None:
+        """Connects, serves, connects again; when cancelled takes leave of the broker, so that no will is published."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            ending = await self._connect_and_serve()
+            if ending.reason not in self._told:
+                self._told.add(ending.reason)
+                log.warning("no connection to the broker: %s", ending.reason)
+                self._on_event(Disconnected(reason=ending.reason))
+            wait_s = (
+                self._backoff.taken_over_s()
+                if ending.taken_over
+                else self._backoff.delay_s(clock() - started)
+            )
+            await asyncio.sleep(wait_s)
+
+    async def _connect_and_serve(self) -> "_Ending":
+        host, port = self._settings.host, self._settings.port
+        try:
+            # Read again each time: certificates are renewed while the daemon runs.
+            context = tls.context(self._settings)
+            context.sslsocket_class = Stream
+            stream = await open_stream(host, port, context)
+        except ConfigurationError as error:
+            return _Ending(reason=str(error))
+        except OSError as error:
+            return _Ending(reason=explain(error, host, port))
+        self._connections += 1
+        connection = _Connection(stream, self._client_id, self._connections, self._settings)
+        self._connection = connection
+        try:
+            connection.start(self._receive_maximum, self._will() if self._will else None, self._will_delay_s)
+            return await self._serve(connection)
+        finally:
+            try:
+                await connection.leave()
+            finally:
+                self._connection = None
+                connection.close()
+
+    async def _serve(self, connection: "_Connection") -> "_Ending":
+        try:
+            async with asyncio.timeout(ACCEPT_S):
+                await connection.changed.wait()
+        except TimeoutError:
+            return _Ending(reason=f"{self._settings.host}:{self._settings.port} {_NOT_MQTT}")
+        while True:
+            await connection.changed.wait()
+            connection.changed.clear()
+            while connection.events:
+                self._deliver(connection.events.popleft())
+            if connection.room:
+                connection.room = False
+                self.on_room()
+            if connection.ending:
+                return connection.ending
+
+    def _deliver(self, event: MqttEvent) -> None:
+        if isinstance(event, Connected):
+            log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
+            self._told.clear()
+        self._on_event(event)
+
+
+class _Ending(msgspec.Struct, frozen=True):
+    """Why a connection is over."""
+
+    reason: str
+    taken_over: bool = False
+
+
+class _Client(mqtt.Client):
+    """paho on a socket that is connected already: its own connect() would block the loop for DNS, TCP and TLS."""
+
+    def __init__(self, client_id: str, stream: Stream) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            protocol=mqtt.MQTTv5,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        self._stream = stream
+
+    @override
+    def _create_socket(self) -> ssl.SSLSocket:
+        return self._stream
+
+
+class _Connection:
+    """One MQTT connection, from its CONNECT to its end."""
+
+    def __init__(self, stream: Stream, client_id: str, number: int, settings: BrokerSettings) -> None:
+        self.number = number
+        self.accepted = False
+        self.ending: _Ending | None = None
+        self.events: deque[MqttEvent] = deque()
+        self.room = False
+        self.changed = asyncio.Event()
+        self.published: dict[int, str] = {}
+        self._subscribing: dict[int, tuple[str, ...]] = {}
+        self._max_packet_bytes: int | None = None
+        self._refused = ""
+        self._settings = settings
+        self._loop = asyncio.get_running_loop()
+        self._stream, self._descriptor = stream, stream.fileno()
+        stream.limit_bytes = PACKET_BYTES
+        self._tick: asyncio.TimerHandle | None = None
+        self.client = client = _Client(client_id, stream)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_socket_register_write = self._watch_room
+        client.on_socket_unregister_write = self._forget_room
+        client.on_socket_close = self._on_close
+
+    def start(self, receive_maximum: int, will: tuple[str, bytes] | None, will_delay_s: int) -> None:
+        """Sends CONNECT."""
+        if will:
+            delay = _properties(PacketTypes.WILLMESSAGE, WillDelayInterval=will_delay_s)
+            self.client.will_set(*will, qos=1, retain=True, properties=delay)
+        wanted = _properties(
+            PacketTypes.CONNECT,
+            SessionExpiryInterval=SESSION_S,
+            ReceiveMaximum=receive_maximum,
+            MaximumPacketSize=PACKET_BYTES,
+        )
+        self._loop.add_reader(self._descriptor, self._read)
+        self.client.connect(
+            self._settings.host, self._settings.port, KEEPALIVE_S, clean_start=False, properties=wanted
+        )
+        self._tend()
+
+    async def leave(self) -> None:
+        """Sends what is queued and DISCONNECT, if there is somebody to take leave of."""
+        if self.ending or not self.accepted:
+            return
+        self.client.disconnect()
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                while not self.ending:
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError:
+            log.info("the broker did not take our farewell in %s s", FAREWELL_S)
+
+    def close(self) -> None:
+        """Gives back the socket, the timer and the loop's watches."""
+        if self._tick:
+            self._tick.cancel()
+        self._loop.remove_reader(self._descriptor)
+        self._loop.remove_writer(self._descriptor)
+        self.client.on_socket_unregister_write = None
+        self.client.on_socket_close = None
+        self._stream.close()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """See ``MqttLink.publish``."""
+        # Fixed header (at most 5), topic with its length, packet identifier, no properties: MQTT 5, 3.3.
+        size = 5 + 2 + len(topic.encode()) + 2 + 1 + len(payload)
+        if self._max_packet_bytes is not None and size > self._max_packet_bytes:
+            raise TransportError(
+                f"{len(payload)} bytes for {topic} are more than the broker takes in one packet "
+                f"({self._max_packet_bytes} bytes): raise max_packet_size there, or lower chunk_bytes in the study"
+            )
+        self.published[self.client.publish(topic, payload, qos=1, retain=retain).mid] = topic
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """See ``MqttLink.subscribe``."""
+        _, mid = self.client.subscribe([(topic, 1) for topic in topics])
+        if mid is not None:
+            self._subscribing[mid] = tuple(topics)
+
+    # --- called by the loop ---------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        # Until OpenSSL holds nothing back: the loop sees bytes in the kernel only.
+        try:
+            while not self.client.loop_read() and self.client.socket() and self._stream.pending():
+                pass
+        except _MALFORMED as error:
+            self._end(f"{self._settings.host}:{self._settings.port} {_NOT_MQTT} ({error})")
+
+    def _tend(self) -> None:
+        self.client.loop_misc()
+        self._tick = self._loop.call_later(1.0, self._tend)
+
+    # --- called by paho -------------------------------------------------------------------------------------------
+
+    def _on_connect(
+        self, _c: object, _u: object, _f: object, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        if reason.is_failure:
+            self._refused = str(reason)
+            return
+        self.accepted = True
+        self._max_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+        self._queue(Connected(max_packet_bytes=self._max_packet_bytes))
+
+    def _on_message(self, _c: object, _u: object, message: mqtt.MQTTMessage) -> None:
+        mid, payload = self.number << 16 | message.mid, bytes(message.payload)
+        self._queue(Arrived(topic=message.topic, payload=payload, mid=mid, qos=message.qos))
+
+    def _on_publish(self, _c: object, _u: object, mid: int, reason: ReasonCode, _p: object) -> None:
+        topic = self.published.pop(mid, "")
+        if reason.is_failure:
+            log.warning("the broker refused our message on %s: %s", topic, reason)
+        elif reason.value == _NO_SUBSCRIBER:
+            log.debug("nobody listens on %s", topic)
+        self.room = True
+        self.changed.set()
+
+    def _on_subscribe(self, _c: object, _u: object, mid: int, reasons: list[ReasonCode], _p: object) -> None:
+        for topic, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
+            if reason.is_failure:
+                log.warning(
+                    "the broker refused our subscription to %s: %s; check its access list", topic, reason
+                )
+
+    def _on_disconnect(
+        self, _c: object, _u: object, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: object
+    ) -> None:
+        host, port = self._settings.host, self._settings.port
+        told = flags.is_disconnect_packet_from_server
+        taken_over = told and reason.value == _TAKEN_OVER
+        if taken_over:
+            text = "another program connected with this certificate: is the same identity in use on two machines?"
+        elif told or self._refused:
+            text = f"the broker {host}:{port} ended the session ({self._refused or reason})"
+        elif self._stream.failure:
+            text = explain(self._stream.failure, host, port)
+        else:
+            text = explain(TimeoutError() if reason.value == _SILENT else ConnectionResetError(), host, port)
+        self._end(text, taken_over=taken_over)
+
+    def _watch_room(self, *_: object) -> None:
+        self._loop.add_writer(self._descriptor, self.client.loop_write)
+
+    def _forget_room(self, *_: object) -> None:
+        self._loop.remove_writer(self._descriptor)
+
+    def _on_close(self, *_: object) -> None:
+        self._loop.remove_reader(self._descriptor)
+
+    # --- for both -------------------------------------------------------------------------------------------------
+
+    def _end(self, reason: str, *, taken_over: bool = False) -> None:
+        if not self.ending:
+            self.ending = _Ending(reason=reason, taken_over=taken_over)
+        self.accepted = False
+        self.published.clear()
+        self.changed.set()
+
+    def _queue(self, event: MqttEvent) -> None:
+        self.events.append(event)
+        self.changed.set()
+
+
+def _properties(packet: int, **values: int) -> Properties:
+    made = Properties(packet)  # type: ignore[no-untyped-call] # paho's one untyped class
+    for name, value in values.items():
+        setattr(made, name, value)
+    return made
+
+
+def _nothing() -> None:
+    """Nobody wants to know of room yet."""
