@@ -6,6 +6,8 @@ Rule: read once into frozen values; the daemon and the trainer's supervisor read
 
 from pathlib import Path
 
+import msgspec
+
 from fedagent.core.approval import Approval
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError
@@ -15,10 +17,21 @@ from fedagent.storage.toml import read_toml
 def read_settings(path: Path) -> Settings:
     """The settings file with ``fedagent.d/*.toml`` beside it laid over in the order of their names.
 
+    Relative paths in it are relative to its folder.
+
     Raises:
         ConfigurationError: with file and key path.
     """
-    return read_toml(path, Settings, overlays=overlays(path))
+    settings = read_toml(path, Settings, overlays=overlays(path))
+    folder = path.absolute().parent
+    broker = settings.broker
+    files = {name: str(folder / getattr(broker, name)) for name in ("ca", "certificate", "key")}
+    folders = {name: str(folder / getattr(settings.paths, name)) for name in settings.paths.__struct_fields__}
+    return msgspec.structs.replace(
+        settings,
+        broker=msgspec.structs.replace(broker, **files),
+        paths=msgspec.structs.replace(settings.paths, **folders),
+    )
 
 
 def overlays(path: Path) -> tuple[Path, ...]:
