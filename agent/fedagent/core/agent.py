@@ -78,9 +78,8 @@ def _take(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
     """The event's own effect, before the verdict is judged anew."""
     match event:
         case on.MessageArrived():
-            return _hear(
-                msgspec.structs.replace(state, ask_after_s=FIRST_ASK_S, asked_at=now.monotonic), event, now
-            )
+            heard, done = _hear(state, event, now)
+            return _answered(state, heard, event.message, now), done
         case on.Connected() | on.Disconnected():
             return _link_changed(state, event, now)
         case on.TrainerCame() | on.TrainerSaid() | on.TrainerLost() | on.UpdateSpooled():
@@ -117,6 +116,14 @@ def _operator(
             return state, []
         case _:
             assert_never(event)
+
+
+def _answered(state: AgentState, heard: AgentState, message: m.AggregatorMessage, now: Instant) -> AgentState:
+    """Start the waiting anew where the message brought us on; the mere answer to a hello would make us chat for ever."""
+    before, after = (participation.positions(each.studies.values()) for each in (state, heard))
+    if before == after and not isinstance(message, m.Grant):
+        return heard
+    return msgspec.structs.replace(heard, ask_after_s=FIRST_ASK_S, asked_at=now.monotonic)
 
 
 def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:
@@ -168,6 +175,8 @@ def _trainer_event(
 ) -> Outcome:
     match event:
         case on.TrainerCame(ready=ready):
+            if state.trainer.stage is not Stage.STARTING:  # it was closed while this was on its way
+                return state, []
             state = occupancy.trainer_came(state, ready, now)
             return participation.trainer_key_known(state, ready.trainer_key, now)
         case on.TrainerLost(text=text):
@@ -177,7 +186,7 @@ def _trainer_event(
                 study=sealed.study, round=sealed.round, manifest=manifest, secret=sealed.secret
             )
             state, done = participation.update_spooled(state, sealed, offer, now)
-            state, more = occupancy.job_ended(state, sealed.study, now)
+            state, more = occupancy.job_ended(state, sealed.study, sealed.round, now)
             return state, done + more
         case on.TrainerSaid(frame=frame):
             return _trainer_said(state, frame, now)
@@ -192,18 +201,26 @@ def _trainer_said(
 ) -> Outcome:
     match frame:
         case frames.JobProgress():
+            if not occupancy.has_job(state, frame.study, frame.round):
+                return state, []
             trainer = msgspec.structs.replace(state.trainer, progress=frame)
             return msgspec.structs.replace(state, trainer=trainer), [do.Send(message=_progress(state, frame))]
         case frames.CheckpointDone():
             return occupancy.checkpoint_done(state, now)
         case frames.JobRefused() | frames.JobFailed():
-            state, done = participation.job_failed(
-                state, frame.study, frame.round, frame.reason, frame.text, now
-            )
-            state, more = occupancy.job_ended(state, frame.study, now)
+            number = _round_of(state, frame)
+            state, more = occupancy.job_ended(state, frame.study, number, now)
+            state, done = participation.job_failed(state, frame.study, number, frame.reason, frame.text, now)
             return state, done + more
         case _:
             assert_never(frame)
+
+
+def _round_of(state: AgentState, frame: frames.JobRefused | frames.JobFailed) -> int:
+    """The frame's round; a refusal of an announcement that proves nothing can only mean the job that we gave."""
+    if isinstance(frame, frames.JobRefused) and occupancy.has_job(state, frame.study):
+        return state.studies[frame.study].round
+    return frame.round
 
 
 def _progress(state: AgentState, frame: frames.JobProgress) -> m.Progress:

@@ -23,6 +23,10 @@ CHECKPOINT_GRACE_S: Final = 2.0
 START_LIMIT_S: Final = 60.0
 """A trainer's first frame may take this long on a loaded machine."""
 
+LONGEST_RETRY_S: Final = 60.0
+_DOUBLINGS: Final = 6
+"""A trainer that ends by itself is started again after 2 s, doubling to a minute (2**6 is past that)."""
+
 _POISON_AFTER: Final = 3
 """A job during which the trainer died this often is declined."""
 
@@ -47,16 +51,23 @@ def occupy(state: AgentState, now: Instant) -> Outcome:
 
 
 def trainer_came(state: AgentState, ready: frames.Ready, now: Instant) -> AgentState:
-    """The trainer is up and has no job."""
+    """The trainer that was started is up and has no job."""
     trainer = msgspec.structs.replace(
         state.trainer, stage=Stage.IDLE, since=now.monotonic, snapshots=ready.snapshots, study=None
     )
     return msgspec.structs.replace(state, trainer=trainer)
 
 
-def job_ended(state: AgentState, study: str, now: Instant) -> Outcome:
+def has_job(state: AgentState, study: str, number: int | None = None) -> bool:
+    """Whether the trainer works on this study now, and on this round where one is given."""
+    if state.trainer.stage not in _RUNNING or state.trainer.study != study or study not in state.studies:
+        return False
+    return number is None or number == state.studies[study].round
+
+
+def job_ended(state: AgentState, study: str, number: int, now: Instant) -> Outcome:
     """The trainer is done with its job, whatever came of it; a worker that was frozen in that moment thaws."""
-    if state.trainer.stage not in _RUNNING or state.trainer.study != study:
+    if not has_job(state, study, number):
         return state, []
     thaw: list[do.Command] = [do.Thaw()] if state.trainer.stage is Stage.FROZEN else []
     trainer = msgspec.structs.replace(
@@ -67,22 +78,25 @@ def job_ended(state: AgentState, study: str, now: Instant) -> Outcome:
 
 def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     """The trainer ended by itself: try again later; decline a job that it does not survive."""
-    trainer = state.trainer
-    if trainer.stage is Stage.ABSENT:
+    if state.trainer.stage is Stage.ABSENT:
         return state, []
-    failures = trainer.failures + (trainer.stage is not Stage.VACATING)
-    name, study = trainer.study, state.studies.get(trainer.study or "")
-    state = _absence(state, now, failures=failures)
+    obeyed, name = state.trainer.stage is Stage.VACATING, state.trainer.study
+    state = _count_yield(state, now)
+    state = _absence(state, now) if obeyed else _failed(state, now)
     done: list[do.Command] = [
-        do.Tell(severity=do.Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer")
+        do.CloseTrainer(),  # its end may have been on its way when another one was started
+        do.Tell(severity=do.Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer"),
     ]
-    if name is not None and study is not None and failures >= _POISON_AFTER:
-        state = replace_study(state, study)
-        state, more = job_failed(
-            state, name, study.round, Reason.CRASHED, f"the trainer died {failures} times: {text}", now
-        )
-        done += more
-    return state, done
+    study = state.studies.get(name or "")
+    if obeyed or study is None:
+        return state, done
+    study = msgspec.structs.replace(study, deaths=study.deaths + 1)
+    state = replace_study(state, study)
+    if study.deaths < _POISON_AFTER:
+        return state, done
+    why = f"the trainer died {study.deaths} times: {text}"
+    state, more = job_failed(state, study.name, study.round, Reason.CRASHED, why, now)
+    return state, done + more
 
 
 def checkpoint_done(state: AgentState, now: Instant) -> Outcome:
@@ -105,7 +119,9 @@ def _starting(state: AgentState, now: Instant) -> Outcome:
     if _must_vacate(state):
         return _close(state, now)
     if now.monotonic - state.trainer.since > START_LIMIT_S:
-        return _close(msgspec.structs.replace(state, trainer=_failed(state.trainer)), now)
+        text = f"no trainer came within {START_LIMIT_S:g} s"
+        late = do.Tell(severity=do.Severity.WARNING, text=text, reason="trainer")
+        return _failed(state, now), [do.CloseTrainer(), late]
     return state, []
 
 
@@ -113,10 +129,10 @@ def _idle(state: AgentState, now: Instant) -> Outcome:
     ready = sorted(
         (s for s in state.studies.values() if s.phase is Phase.READY), key=lambda s: (s.since, s.name)
     )
-    if _must_vacate(state) or (not ready and now.monotonic - state.trainer.since > state.keep_warm_s):
+    if _must_vacate(state):
         return _close(state, now)
     if not ready or not state.standing.go:
-        return state, []
+        return _close(state, now) if now.monotonic - state.trainer.since > state.keep_warm_s else (state, [])
     study = advance(ready[0], Trigger.JOB_GIVEN, now)
     job = frames.Job(study=study.name, announcement=study.payload, model_key=study.model_key, site=state.site)
     trainer = msgspec.structs.replace(
@@ -143,7 +159,7 @@ def _busy(state: AgentState, now: Instant) -> Outcome:
 
 def _frozen(state: AgentState, now: Instant) -> Outcome:
     if _job_is_void(state):
-        return _to(_count_yield(state, now), Stage.IDLE, now, study=None), [do.Thaw(), _stop_job(state)]
+        return _to(_count_yield(state, now), Stage.IDLE, now, study=None), [_stop_job(state), do.Thaw()]
     if state.standing.go:
         state = _count_yield(state, now)
         return _to(state, Stage.BUSY, now), [
@@ -189,20 +205,26 @@ def _yielded(state: AgentState, what: str) -> do.Tell:
 def _close(state: AgentState, now: Instant) -> Outcome:
     """End the trainer; its job waits for another one."""
     told: list[do.Command] = [_yielded(state, "trainer ended")] if state.trainer.stage in _RUNNING else []
-    return _absence(_count_yield(state, now), now, failures=state.trainer.failures), [
-        do.CloseTrainer(),
-        *told,
-    ]
+    return _absence(_count_yield(state, now), now), [do.CloseTrainer(), *told]
 
 
-def _absence(state: AgentState, now: Instant, *, failures: int) -> AgentState:
+def _absence(state: AgentState, now: Instant) -> AgentState:
+    """No trainer; the next one may come at once."""
     study = state.studies.get(state.trainer.study or "")
     if study is not None and study.phase is Phase.TRAINING:
         state = replace_study(state, advance(study, Trigger.VACATED, now))
-    delay_s = min(60.0, 2.0**failures) if failures else 0.0
     trainer = TrainerState(
-        failures=failures, retry_at=now.monotonic + delay_s, snapshots=state.trainer.snapshots
+        failures=state.trainer.failures, retry_at=now.monotonic, snapshots=state.trainer.snapshots
     )
+    return msgspec.structs.replace(state, trainer=trainer)
+
+
+def _failed(state: AgentState, now: Instant) -> AgentState:
+    """No trainer, and it was not us who ended it: the next one waits, twice as long after each failure."""
+    state = _absence(state, now)
+    failures = state.trainer.failures + 1
+    delay_s = min(LONGEST_RETRY_S, 2.0 ** min(failures, _DOUBLINGS))
+    trainer = msgspec.structs.replace(state.trainer, failures=failures, retry_at=now.monotonic + delay_s)
     return msgspec.structs.replace(state, trainer=trainer)
 
 
@@ -216,10 +238,6 @@ def _count_yield(state: AgentState, now: Instant) -> AgentState:
         yielded_s=state.record.yielded_s + now.monotonic - state.trainer.since,
     )
     return msgspec.structs.replace(state, record=record)
-
-
-def _failed(trainer: TrainerState) -> TrainerState:
-    return msgspec.structs.replace(trainer, failures=trainer.failures + 1)
 
 
 def _to(state: AgentState, stage: Stage, now: Instant, **changes: str | None) -> AgentState:

@@ -89,12 +89,12 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
     if study.phase not in (Phase.UNAPPROVED, Phase.JOINING):
         return state, []
     approval = state.approvals.get(name)
-    against = OBSERVING if state.observe else objection(study.announcement.study, study.round, approval)
+    against = _objection(state, study)
     if against is not None or approval is None:
         known = study.note == against
-        state = replace_study(
-            state, msgspec.structs.replace(study, phase=Phase.UNAPPROVED, note=against or "")
-        )
+        if study.phase is Phase.JOINING:
+            study = _restart(advance(study, Trigger.REVOKED, now))
+        state = replace_study(state, msgspec.structs.replace(study, note=against or ""))
         warning = do.Tell(
             severity=do.Severity.WARNING, text=against or "", study=name, round=study.round, reason="approval"
         )
@@ -102,6 +102,12 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
     if study.phase is Phase.UNAPPROVED:
         study = advance(study, Trigger.APPROVED, now)
     return _join(state, msgspec.structs.replace(study, dataset=approval.dataset))
+
+
+def _objection(state: AgentState, study: StudyState) -> str | None:
+    """Why the study's round may not be trained here."""
+    approval = state.approvals.get(study.name)
+    return OBSERVING if state.observe else objection(study.announcement.study, study.round, approval)
 
 
 def _join(state: AgentState, study: StudyState) -> Outcome:
@@ -120,14 +126,17 @@ def _join(state: AgentState, study: StudyState) -> Outcome:
         trainer_key=key,
     )
     study = msgspec.structs.replace(study, trainer_key=key, note="waits for the model's key")
-    return replace_study(state, study), [do.Post(key=f"{study.name}/join", message=join)]
+    return replace_study(state, study), [
+        do.Strike(key=f"{study.name}/decline"),  # of a revoked approval that was given again
+        do.Post(key=f"{study.name}/join", message=join),
+    ]
 
 
 def approvals_changed(state: AgentState, now: Instant) -> Outcome:
     """Join what was approved since; stop what was revoked."""
     done: list[do.Command] = []
     for name, study in state.studies.items():
-        against = objection(study.announcement.study, study.round, state.approvals.get(name))
+        against = _objection(state, study)
         if against is not None and study.phase in _MAY_BE_REVOKED:
             decline = m.Decline(study=name, round=study.round, reason=m.Reason.REVOKED)
             state = replace_study(state, _restart(advance(study, Trigger.REVOKED, now, against)))
@@ -150,7 +159,7 @@ def approvals_changed(state: AgentState, now: Instant) -> Outcome:
 
 
 def _restart(study: StudyState) -> StudyState:
-    return msgspec.structs.replace(study, trainer_key=b"", model_key=b"")
+    return msgspec.structs.replace(study, trainer_key=b"", model_key=b"", deaths=0)
 
 
 def trainer_key_known(state: AgentState, key: bytes, now: Instant) -> Outcome:
@@ -261,7 +270,8 @@ def hear_refusal(state: AgentState, message: m.Refusal | m.Cancel, now: Instant)
     name = message.study
     study = _current(state, name, message.round, (*_MAY_BE_REVOKED, Phase.UNAPPROVED, Phase.SPOOLED))
     if study is None:
-        return state, [do.Strike(key=f"{name}/decline")] if name in state.studies else []
+        answers = _current(state, name, message.round, (Phase.DECLINED,)) is not None
+        return state, [do.Strike(key=f"{name}/decline")] if answers else []
     text = message.text or message.reason.value.replace("-", " ")
     study = msgspec.structs.replace(advance(study, Trigger.REFUSED, now, text), offer=None, update=b"")
     state = replace_study(state, study)

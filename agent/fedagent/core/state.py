@@ -26,6 +26,7 @@ class StudyState(msgspec.Struct, frozen=True, kw_only=True):
         since: wall-clock time of the last change of ``phase``.
         model_key: sealed to the trainer's key; with ``trainer_key`` it was sealed for.
         update: digest of the spooled update.
+        deaths: how often the trainer died during this round's job.
         note: what the phase waits for, or why it ended, in words.
     """
 
@@ -40,6 +41,7 @@ class StudyState(msgspec.Struct, frozen=True, kw_only=True):
     offer: UpdateOffer | None = None
     update: bytes = b""
     rows: int = 0
+    deaths: int = 0
     metrics: tuple[MetricValue, ...] = ()
 
     @property
