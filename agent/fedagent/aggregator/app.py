@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The aggregator's shell: builds the parts, feeds one inbox, hands each event to who decides.
+
+Rule: every source only puts events; one consumer takes them in order. A message is acknowledged after its effects are
+durable. Whatever ends this process, the next one takes up from the store.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, assert_never
+
+import msgspec
+import sdnotify
+
+from fedagent.aggregator import control, jobs, studies
+from fedagent.aggregator.conductor import Conductor
+from fedagent.aggregator.desk import Desk
+from fedagent.aggregator.intake import Intake
+from fedagent.aggregator.models import Models
+from fedagent.aggregator.post import Link, Post
+from fedagent.aggregator.settings import AggregatorSettings
+from fedagent.aggregator.store import Store
+from fedagent.core.facts import Instant
+from fedagent.errors import ConfigurationError, FedagentError, StorageError, UnavailableError, UsageError
+from fedagent.security.certificates import Signer, Trust
+from fedagent.security.identity import AGGREGATOR
+from fedagent.security.sealing import new_private_key, public_key
+from fedagent.storage.blobs import BlobFolder
+from fedagent.storage.files import make_private_folder, write_atomically
+from fedagent.transport.collect import Collector
+from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
+from fedagent.transport.mailbox import Mailbox
+from fedagent.transport.mqtt import MqttLink
+from fedagent.transport.outbox import Outbox
+from fedagent.transport.shared import SharedPublisher
+from fedagent.wire.topics import PREFIX
+
+log = logging.getLogger(__name__)
+
+INBOX: Final = 4096
+"""More than granted chunks, control messages and jobs can be under way at once; a full inbox drops messages, and their
+senders ask again."""
+
+RECEIVE_MAXIMUM: Final = 64
+TICK_S: Final = 1.0
+"""Longest wait before grants and deadlines are looked at again."""
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """SIGTERM or SIGINT."""
+
+
+class Woke(msgspec.Struct, frozen=True):
+    """Something may be due."""
+
+
+Item = MqttEvent | control.Asked | jobs.JobResult | Stop | Woke
+LinkMaker = Callable[[AggregatorSettings, Callable[[MqttEvent], None]], Link]
+
+
+def mqtt_link(settings: AggregatorSettings, on_event: Callable[[MqttEvent], None]) -> Link:
+    """The real connection."""
+    return MqttLink(
+        settings.broker,
+        client_id=AGGREGATOR.name,
+        receive_maximum=RECEIVE_MAXIMUM,
+        will=None,
+        on_event=on_event,
+    )
+
+
+def instant() -> Instant:
+    """Now, by both clocks."""
+    return Instant(monotonic=time.monotonic(), wall=time.time_ns() / 1e9)
+
+
+class Aggregator:
+    """One aggregator, from its settings to its end."""
+
+    def __init__(self, settings: AggregatorSettings, make_link: LinkMaker = mqtt_link) -> None:
+        """Opens the state; the network is not waited for.
+
+        Raises:
+            ConfigurationError: a certificate or key is not usable.
+            StorageError: the state cannot be read.
+        """
+        self._settings = settings
+        self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
+        state = make_private_folder(settings.state)
+        signer, trust = _identity(settings)
+        private_key = _private_key(state / "key")
+        self._store = Store(settings.store)
+        blobs, updates = BlobFolder(state / "blobs"), BlobFolder(state / "updates")
+        self._models = Models(settings.models, blobs)
+        self._link = make_link(settings, self._put)
+        mailbox = Mailbox(self._store.database, signer, trust)
+        self._post = Post(self._link, mailbox, Outbox(self._store.database))
+        self._intake = Intake(updates, Collector(updates, window=settings.transfer.window))
+        self._publisher = SharedPublisher(
+            self._link, blobs.read_chunk, blobs.read_manifest, settings.transfer.window
+        )
+        self._conductor = Conductor(
+            self._store, self._post, self._models, self._intake,
+            aggregator_key=public_key(private_key), start_job=self._start_job,
+        )  # fmt: skip
+        self._desk = Desk(
+            self._store, self._post, self._conductor,
+            intake=self._intake, publisher=self._publisher, private_key=private_key,
+        )  # fmt: skip
+        self._ending = threading.Event()
+        self._tasks = asyncio.TaskGroup()
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_tick = 0.0
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._put, Stop())
+        server = await control.serve(self._settings.control_socket, self._put)
+        try:
+            async with self._tasks:
+                link = self._tasks.create_task(self._link.run())
+                self._conductor.resume(instant())
+                sdnotify.SystemdNotifier().notify("READY=1")
+                log.info("the aggregator is ready, its state is in %s", self._settings.state)
+                await self._consume()
+                link.cancel()
+        except* FedagentError as group:
+            raise _first(group) from group
+        finally:
+            self._ending.set()
+            server.close()
+            self._settings.control_socket.unlink(missing_ok=True)
+            self._store.close()
+
+    # --- the one consumer -----------------------------------------------------------------------------------------
+
+    async def _consume(self) -> None:
+        self._put(Woke())
+        while True:
+            item = await self._inbox.get()
+            if isinstance(item, Stop):
+                break
+            now = instant()
+            self._take(item, now)
+            self._pump(now)
+        log.info("the aggregator stops")
+        self._ending.set()
+        if self._timer:
+            self._timer.cancel()
+
+    def _take(
+        self, item: Connected | Disconnected | Arrived | control.Asked | jobs.JobResult | Woke, now: Instant
+    ) -> None:
+        match item:
+            case Arrived():
+                self._desk.take(item, now)
+                self._link.acknowledge(item)
+            case Connected():
+                self._link.subscribe([f"{PREFIX}up/#"])
+                self._conductor.announce_all()
+            case Disconnected():
+                pass  # the link said why; all is said again after Connected
+            case control.Asked():
+                self._asked(item, now)
+            case jobs.Prepared() | jobs.RoundFolded() | jobs.UpdateUnusable() | jobs.RoundBroken():
+                self._conductor.job_done(item, now)
+            case Woke():
+                pass
+            case _:
+                assert_never(item)
+
+    def _asked(self, asked: control.Asked, now: Instant) -> None:
+        try:
+            match asked.request:
+                case control.CreateStudy(study=study):
+                    studies.create(self._store, study, now.wall)
+                case control.StartStudy(name=name):
+                    self._conductor.start(name)
+                case control.StopStudy(name=name, text=text):
+                    self._conductor.stop(name, text, now)
+                case _:
+                    assert_never(asked.request)
+        except UsageError as error:
+            asked.reply(control.Problem(text=str(error), usage=True))
+        else:
+            asked.reply(control.Done())
+
+    def _pump(self, now: Instant) -> None:
+        """Grants, chunks and deadlines that are due; the next look is scheduled."""
+        if now.monotonic >= self._next_tick:
+            self._next_tick = now.monotonic + TICK_S
+            self._conductor.tick(now)
+        for site, grant in self._intake.grants(now.monotonic):
+            self._post.send(grant, site)
+        wake = self._publisher.pump(now.monotonic)
+        at = self._next_tick if wake is None else min(wake, self._next_tick)
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now.monotonic), self._put, Woke())
+
+    # --- sources ----------------------------------------------------------------------------------------------------
+
+    def _put(self, item: Item) -> None:
+        try:
+            self._inbox.put_nowait(item)
+        except asyncio.QueueFull:
+            log.warning("the inbox is full: dropped %s", type(item).__name__)
+            if isinstance(item, Arrived):
+                self._link.acknowledge(item)
+
+    def _start_job(self, job: jobs.Job) -> None:
+        self._tasks.create_task(self._work(job))
+
+    async def _work(self, job: jobs.Job) -> None:
+        result = await asyncio.to_thread(jobs.perform, job, self._models, self._ending.is_set)
+        self._put(result)
+
+
+@contextmanager
+def locked(state: Path) -> Iterator[None]:
+    """Nobody else writes this state: neither the daemon nor a command that stands in for it.
+
+    Raises:
+        UnavailableError: somebody does.
+    """
+    make_private_folder(state)
+    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise UnavailableError(f"another fedaggregator uses {state}: stop it, or try again") from error
+    finally:
+        os.close(descriptor)
+
+
+def _identity(settings: AggregatorSettings) -> tuple[Signer, Trust]:
+    broker = settings.broker
+    try:
+        trust = Trust(Path(broker.ca).read_bytes())
+        signer = Signer(Path(broker.certificate).read_bytes(), Path(broker.key).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {error.filename}: {error.strerror}; run fedaggregator init"
+        ) from error
+    if signer.identity != AGGREGATOR:
+        raise ConfigurationError(
+            f"broker.certificate: {broker.certificate} is not an aggregator's certificate"
+        )
+    return signer, trust
+
+
+def _private_key(path: Path) -> bytes:
+    """The X25519 key that updates are sealed to; made once."""
+    if not path.exists():
+        write_atomically(path, new_private_key())
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}; correct its owner") from error
+
+
+def _first(group: BaseExceptionGroup[FedagentError]) -> FedagentError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, FedagentError):
+        raise TypeError("not one of our errors") from group
+    return error

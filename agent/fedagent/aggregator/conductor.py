@@ -1,0 +1,373 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Moves studies and their rounds: decides durably, then says and does what follows.
+
+Rule: each method is one transaction, then its effects; whatever a crash between the two prevents is found and done by
+``resume``. A closed round, its new model and the next round are one transaction.
+"""
+
+import logging
+from collections.abc import Callable
+from sqlite3 import Connection
+from typing import assert_never
+
+from fedagent.aggregator import jobs, letters, studies
+from fedagent.aggregator import round_events as on
+from fedagent.aggregator.fold import StagedUpdate
+from fedagent.aggregator.intake import Intake
+from fedagent.aggregator.metrics import following
+from fedagent.aggregator.models import Models, Published
+from fedagent.aggregator.post import Post
+from fedagent.aggregator.rounds import ACTIVE, Round, open_round, part_of, sites_in, step
+from fedagent.aggregator.store import ModelRecord, Store, StudyRecord, running
+from fedagent.aggregator.tables import STUDY_TABLE, PartPhase, RoundPhase, StudyEvent, StudyPhase, advance
+from fedagent.core.facts import Instant
+from fedagent.errors import TransitionError, UsageError
+from fedagent.wire.messages import Reason, Receipt, RoundKind
+
+log = logging.getLogger(__name__)
+
+Extra = Callable[[Connection], None]
+
+
+def _nothing(_: Connection) -> None:
+    """No more effects."""
+
+
+class Conductor:
+    """The studies of this aggregator."""
+
+    def __init__(
+        self,
+        store: Store,
+        post: Post,
+        models: Models,
+        intake: Intake,
+        *,
+        aggregator_key: bytes,
+        start_job: Callable[[jobs.Job], None],
+    ) -> None:
+        """Changes nothing yet.
+
+        Args:
+            aggregator_key: our public key; updates are sealed to it.
+            start_job: does the job in a thread and hands its result to ``job_done``.
+        """
+        self._store, self._post, self._models, self._intake = store, post, models, intake
+        self._key = aggregator_key
+        self._start_job = start_job
+
+    # --- what survives a restart ------------------------------------------------------------------------------------
+
+    def resume(self, now: Instant) -> None:
+        """Takes up everything where the store says that it was; deletes what no row needs."""
+        self._sweep()
+        for record in running(self._store.studies()):
+            round_ = self._store.current_round(record.study.name)
+            if round_ is None:
+                self._start_job(jobs.Prepare(record.study))
+                continue
+            if round_.phase is RoundPhase.CLOSING:
+                self._fold(record, round_, sites_in(round_, PartPhase.STORED), now)
+            for site in sites_in(round_, PartPhase.OFFERED):
+                self._collect(self._round(round_.study, round_.number), site, now)
+
+    def announce_all(self) -> None:
+        """Every study's retained announcement, and a hello to each site of an open one."""
+        names: set[str] = set()
+        for record in self._store.studies():
+            self.announce(record)
+            if record.phase is StudyPhase.RUNNING:
+                names.update(record.study.federation.sites)
+        for name in sorted(names):
+            self.hello(name)
+        self._post.repeat()
+
+    def announce(self, record: StudyRecord) -> None:
+        """The study's retained announcement, once it has a round."""
+        round_ = self._store.current_round(record.study.name)
+        model = self._store.model(record.study.name, round_.number - 1) if round_ else None
+        if round_ is None or model is None:
+            return
+        if record.phase is not StudyPhase.RUNNING:
+            model = self._store.newest_model(record.study.name) or model
+        self._post.announce(letters.announcement(record, round_, model, self._key))
+
+    def hello(self, site: str) -> None:
+        """Tells a site which open studies name it."""
+        rounds = [
+            self._store.current_round(record.study.name)
+            for record in running(self._store.studies())
+            if site in record.study.federation.sites
+        ]
+        self._post.hello(site, [letters.open_study(round_) for round_ in rounds if round_])
+
+    def next_deadline(self) -> float | None:
+        """When the next open round's deadline is, Unix seconds."""
+        rounds = [self._store.current_round(record.study.name) for record in running(self._store.studies())]
+        return min(
+            (each.deadline_at for each in rounds if each and each.phase is RoundPhase.OPEN), default=None
+        )
+
+    def tick(self, now: Instant) -> None:
+        """Closes or extends the rounds whose deadline has passed."""
+        for record in running(self._store.studies()):
+            round_ = self._store.current_round(record.study.name)
+            if round_ and round_.phase is RoundPhase.OPEN and round_.deadline_at <= now.wall:
+                self.apply(round_, on.Ticked(), now)
+
+    # --- what the operator asks ---------------------------------------------------------------------------------------
+
+    def start(self, name: str) -> None:
+        """The study runs; its first round opens when its model is made.
+
+        Raises:
+            UsageError: no such study, or it has ended.
+        """
+        if studies.start(self._store, name):
+            log.info("study %s started", name, extra={"study": name})
+            self._start_job(jobs.Prepare(self._store.study(name).study))
+
+    def stop(self, name: str, text: str, now: Instant) -> None:
+        """The study is over: sites stop their work on it.
+
+        Raises:
+            UsageError: no such study, or it has ended.
+        """
+        record = self._store.study(name)
+        if (record.phase, StudyEvent.STOP) not in STUDY_TABLE:
+            raise UsageError(f"study {name} cannot be stopped: it is {record.phase}")
+        self._end(record, StudyEvent.STOP, text, now)
+
+    # --- what happens -------------------------------------------------------------------------------------------------
+
+    def apply(self, round_: Round, event: on.Event, now: Instant, also: Extra = _nothing) -> None:
+        """The event happens to the round: durable with ``also``, then performed."""
+        after, commands = step(round_, event, now.wall)
+        with self._store.database.transaction() as connection:
+            self._record(connection, round_, after, commands)
+            also(connection)
+        self._perform(after, commands, now)
+
+    def job_done(self, result: jobs.JobResult, now: Instant) -> None:
+        """What a job gave takes effect, unless its study was stopped meanwhile."""
+        record = self._store.find_study(result.study)
+        if record is None or record.phase is not StudyPhase.RUNNING:
+            return
+        match result:
+            case jobs.Prepared():
+                self._open_first(record, result.model, now)
+            case jobs.RoundFolded():
+                round_ = self._round(result.study, result.number)
+                self._close(record, round_, result.sites, result.model, now)
+            case jobs.UpdateUnusable():
+                round_ = self._round(result.study, result.number)
+                log.warning(
+                    "site %s: update of round %d of %s: %s",
+                    result.site,
+                    result.number,
+                    result.study,
+                    result.text,
+                )
+                self.apply(round_, on.Rejected(result.site, result.reason, result.text), now)
+            case jobs.RoundBroken():
+                log.error("study %s failed in round %d: %s", result.study, result.number, result.text)
+                self._end(record, StudyEvent.FAIL, result.text, now)
+            case _:
+                assert_never(result)
+
+    # --- how ------------------------------------------------------------------------------------------------------------
+
+    def _round(self, study: str, number: int) -> Round:
+        round_ = self._store.round(study, number)
+        if round_ is None:
+            raise TransitionError(f"study {study} has no round {number}")
+        return round_
+
+    def _record(
+        self, connection: Connection, before: Round, after: Round, commands: tuple[on.Command, ...]
+    ) -> None:
+        if after != before:
+            self._store.save_round(connection, after, before)
+        for command in commands:
+            if isinstance(command, on.Forget):
+                self._store.forget_upload(connection, after.study, after.number, command.site, command.blob)
+            elif isinstance(command, letters.Verdict):
+                letter = letters.verdict_letter(after, command)
+                key = letters.verdict_key(after.study, command.site)
+                self._post.outbox.put(connection, key, letter, command.site)
+
+    def _perform(self, round_: Round, commands: tuple[on.Command, ...], now: Instant) -> None:
+        record = self._store.study(round_.study)
+        for command in commands:
+            match command:
+                case on.SendReceipt() | on.SendRefusal() | on.SendCancel():
+                    self._tell(round_, command)
+                case on.SendKey(site=site):
+                    self.send_key(round_, site)
+                case on.Collect(site=site):
+                    self._collect(round_, site, now)
+                case on.Forget(site=site, blob=blob):
+                    self._intake.forget(site, round_.study, blob)
+                    log.info(
+                        "deleted the update of site %s in round %d of %s", site, round_.number, round_.study,
+                        extra={"study": round_.study, "round": round_.number, "site": site},
+                    )  # fmt: skip
+                case on.Announce():
+                    log.warning("study %s round %d: %s", round_.study, round_.number, round_.reason)
+                    self.announce(record)
+                case on.Fold(sites=sites):
+                    self._fold(record, round_, sites, now)
+                case _:
+                    assert_never(command)
+
+    def _tell(self, round_: Round, verdict: letters.Verdict) -> None:
+        letter = letters.verdict_letter(round_, verdict)
+        text = "its update is here" if isinstance(letter, Receipt) else f"{letter.reason}: {letter.text}"
+        log.info(
+            "study %s round %d: site %s: %s", round_.study, round_.number, verdict.site, text,
+            extra={"study": round_.study, "round": round_.number, "site": verdict.site},
+        )  # fmt: skip
+        self._post.send(letter, verdict.site)
+
+    def send_key(self, round_: Round, site: str) -> None:
+        """The key of the round's model, sealed to the site's trainer."""
+        part, model = part_of(round_, site), self._store.model(round_.study, round_.number - 1)
+        letter = letters.model_key(round_, part, model) if part and model else None
+        if letter is not None:
+            self._post.send(letter, site)
+
+    def _collect(self, round_: Round, site: str, now: Instant) -> None:
+        """Grant the update's chunks; a result without any is here already."""
+        upload = next(
+            (each for each in self._store.uploads(round_.study, round_.number) if each.site == site), None
+        )
+        if upload is None:
+            return
+        if upload.manifest.size_bytes == 0 or self._intake.has(upload.blob):
+            self.apply(round_, on.Stored(site, upload.blob), now)
+        else:
+            self._intake.expect(site, round_.study, round_.number, upload.manifest, now.monotonic)
+
+    def _fold(self, record: StudyRecord, round_: Round, sites: tuple[str, ...], now: Instant) -> None:
+        log.info(
+            "study %s round %d closes with %d of %d sites", round_.study, round_.number, len(sites), len(round_.parts),
+            extra={"study": round_.study, "round": round_.number},
+        )  # fmt: skip
+        if round_.kind is RoundKind.EVALUATE:
+            self._close(record, round_, sites, None, now)
+            return
+        model = self._store.model(round_.study, round_.number - 1)
+        uploads = [each for each in self._store.uploads(round_.study, round_.number) if each.site in sites]
+        paths = {each.site: self._intake.path(each.blob) for each in uploads}
+        for site in sites:
+            if paths.get(site) is None:
+                self.apply(
+                    round_,
+                    on.Rejected(site, Reason.UNREADABLE, "the update was lost here: send it anew"),
+                    now,
+                )
+                return
+        if model is None:
+            raise TransitionError(f"study {round_.study} has no model for round {round_.number}")
+        keep = record.study.federation.aggregation.server_momentum != 0.0 and round_.number > 1
+        self._start_job(
+            jobs.FoldRound(
+                study=record.study,
+                number=round_.number,
+                base=model.reference.plaintext,
+                updates=tuple(
+                    StagedUpdate(site=each.site, path=path, key=each.key, rows=each.rows)
+                    for each in uploads
+                    if (path := paths[each.site]) is not None
+                ),
+                velocity=self._models.velocity(round_.study, round_.number - 1) if keep else None,
+            )
+        )
+
+    def _open_first(self, record: StudyRecord, model: Published, now: Instant) -> None:
+        study = record.study
+        with self._store.database.transaction() as connection:
+            self._store.add_model(connection, _model_record(study.name, 0, model, now))
+            self._store.save_round(connection, open_round(study, 1, RoundKind.TRAIN, now.wall))
+        log.info("study %s round 1 is open", study.name, extra={"study": study.name, "round": 1})
+        self.announce(record)
+        for site in study.federation.sites:
+            self.hello(site)
+
+    def _close(
+        self,
+        record: StudyRecord,
+        round_: Round,
+        sites: tuple[str, ...],
+        model: Published | None,
+        now: Instant,
+    ) -> None:
+        """The round counts: with it the new model and what comes next."""
+        study, number = record.study, round_.number
+        after, commands = step(round_, on.Folded(sites), now.wall)
+        with self._store.database.transaction() as connection:
+            self._record(connection, round_, after, commands)
+            if model is not None:
+                self._store.add_model(connection, _model_record(study.name, number, model, now))
+            kind = following(study.federation, self._store.results(study.name))
+            if kind is RoundKind.ENDED:
+                phase = advance(STUDY_TABLE, record.phase, StudyEvent.END)
+                self._store.move_study(connection, study.name, phase)
+            else:
+                self._store.save_round(connection, open_round(study, number + 1, kind, now.wall))
+        self._perform(after, commands, now)
+        if model is not None or kind is RoundKind.ENDED:
+            self._retire(self._store.model(study.name, number - 1))
+        what = "the study has ended" if kind is RoundKind.ENDED else f"round {number + 1} ({kind}) is open"
+        log.info(
+            "study %s round %d closed: %s",
+            study.name,
+            number,
+            what,
+            extra={"study": study.name, "round": number},
+        )
+        self.announce(self._store.study(study.name))
+
+    def _end(self, record: StudyRecord, event: StudyEvent, text: str, now: Instant) -> None:
+        name = record.study.name
+        phase = advance(STUDY_TABLE, record.phase, event)
+        round_ = self._store.current_round(name)
+        active = round_ is not None and round_.phase in ACTIVE
+        after, commands = step(round_, on.Stopped(text), now.wall) if round_ and active else (None, ())
+        with self._store.database.transaction() as connection:
+            if round_ and after:
+                self._record(connection, round_, after, commands)
+            self._store.move_study(connection, name, phase, text)
+        log.warning("study %s %s: %s", name, phase, text, extra={"study": name})
+        if after:
+            self._perform(after, commands, now)
+        self._retire(self._store.newest_model(name))
+        self.announce(self._store.study(name))
+
+    def _retire(self, model: ModelRecord | None) -> None:
+        if model is not None:
+            self._models.retire(model.study, model.number, model.reference.blob)
+
+    def _sweep(self) -> None:
+        """Deletes what a process that died left behind; only before any job runs."""
+        blobs, velocities, plaintexts = set(), set(), set()
+        for record in self._store.studies():
+            name = record.study.name
+            plaintexts |= {model.reference.plaintext for model in self._store.models(name)}
+            newest = self._store.newest_model(name)
+            if newest and record.phase is StudyPhase.RUNNING:
+                blobs.add(newest.reference.blob)
+                velocities.add(self._models.velocity(name, newest.number))
+        self._models.sweep(plaintexts=plaintexts, blobs=blobs, velocities=velocities)
+        self._intake.sweep(self._store.waiting_blobs())
+
+
+def _model_record(study: str, number: int, model: Published, now: Instant) -> ModelRecord:
+    return ModelRecord(
+        study=study,
+        number=number,
+        reference=model.reference,
+        manifest=model.manifest,
+        key=model.key,
+        made_at=now.wall,
+    )

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a site's messages are read: each is checked, happens to its round, and is answered.
+
+Rule: what is malformed or not lawful is logged in one line and changes nothing; what took effect is remembered in the
+same transaction, so a repeat is recognised after any restart.
+"""
+
+import logging
+from datetime import UTC, datetime
+from sqlite3 import Connection
+from typing import assert_never
+
+from fedagent.aggregator import round_events as on
+from fedagent.aggregator.conductor import Conductor
+from fedagent.aggregator.intake import Intake
+from fedagent.aggregator.offers import OfferError, read_offer
+from fedagent.aggregator.post import Post
+from fedagent.aggregator.rounds import ACTIVE, Round, part_of
+from fedagent.aggregator.store import Store, StudyRecord
+from fedagent.aggregator.tables import PartPhase, StudyPhase
+from fedagent.core.facts import Instant
+from fedagent.errors import WireError
+from fedagent.security.mail import Mail
+from fedagent.security.sealing import seal
+from fedagent.transport.events import Arrived
+from fedagent.transport.shared import SharedPublisher
+from fedagent.wire import messages as m
+from fedagent.wire.manifest import blob_digest
+from fedagent.wire.study import study_digest
+from fedagent.wire.topics import Role, parse
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """Takes what arrives on ``up/#``."""
+
+    def __init__(
+        self,
+        store: Store,
+        post: Post,
+        conductor: Conductor,
+        *,
+        intake: Intake,
+        publisher: SharedPublisher,
+        private_key: bytes,
+    ) -> None:
+        """Changes nothing yet.
+
+        Args:
+            private_key: X25519; updates are sealed to it.
+        """
+        self._store, self._post, self._conductor = store, post, conductor
+        self._intake, self._publisher, self._private_key = intake, publisher, private_key
+
+    def take(self, event: Arrived, now: Instant) -> None:
+        """The message took effect, was a repeat, or was refused with one line in the log."""
+        try:
+            address = parse(event.topic)
+            if address.kind == "chunk" and address.site and address.study:
+                self._chunk(address.site, address.study, event.payload, now)
+                return
+            mail = self._post.mailbox.open(event.topic, event.payload, datetime.fromtimestamp(now.wall, UTC))
+            if mail is not None and mail.sender.role is Role.SITE:
+                self._read(mail, now)
+        except WireError as error:
+            log.warning("refused a message on %s: %s", event.topic, error, extra={"topic": event.topic})
+
+    def _read(self, mail: Mail, now: Instant) -> None:
+        match mail.message:
+            case m.Presence() as presence:
+                with self._store.database.transaction() as connection:
+                    self._post.mailbox.remember(connection, mail)
+                    self._store.note_presence(connection, mail.sender.name, presence, now.wall)
+            case m.SiteHello() as hello:
+                self._hello(mail, hello, now)
+            case m.Want() as want:
+                self._want(mail.sender.name, want, now)
+            case m.Join() | m.UpdateOffer() | m.Progress() | m.Decline() as message:
+                self._about_round(mail, message, now)
+            case _:
+                raise WireError(f"a site does not send {type(mail.message).__name__}")
+
+    def _hello(self, mail: Mail, hello: m.SiteHello, now: Instant) -> None:
+        """The site is (again) there: it hears of its studies, and what it may have missed."""
+        site = mail.sender.name
+        with self._store.database.transaction() as connection:
+            self._post.mailbox.remember(connection, mail)
+            self._store.hear(connection, site, hello.version, now.wall)
+            for key in self._known_verdicts(site, hello.positions):
+                self._post.outbox.remove(connection, key)
+        self._conductor.hello(site)
+        self._post.repeat(site)
+        for position in hello.positions:
+            self._answer(site, position, now)
+
+    def _known_verdicts(self, site: str, positions: tuple[m.StudyPosition, ...]) -> list[str]:
+        """Outbox keys of what the site's hello shows that it knows."""
+        at = {position.study: position for position in positions}
+        known = []
+        for key, letter, addressee in self._post.outbox.messages():
+            if addressee != site or not isinstance(letter, m.Receipt | m.Refusal | m.Cancel):
+                continue
+            position = at.get(letter.study)
+            received = isinstance(letter, m.Receipt) and position is not None and position.update is None
+            if position is None or position.round > letter.round or received:
+                known.append(key)
+        return known
+
+    def _answer(self, site: str, position: m.StudyPosition, now: Instant) -> None:
+        record = self._store.find_study(position.study)
+        newest = self._store.current_round(position.study)
+        if record is None or newest is None or site not in record.study.federation.sites:
+            return
+        if position.round != newest.number or record.phase is not StudyPhase.RUNNING:
+            self._conductor.announce(record)
+        round_ = self._store.round(position.study, position.round)
+        part = part_of(round_, site) if round_ else None
+        if round_ is None or part is None:
+            return
+        is_open = round_.phase in ACTIVE
+        if position.update is not None and (not is_open or part.blob == position.update):
+            self._conductor.apply(round_, on.Offered(site, position.update), now)
+        elif is_open and part.phase is PartPhase.JOINED:
+            self._conductor.send_key(round_, site)
+
+    def _want(self, site: str, want: m.Want, now: Instant) -> None:
+        record = self._store.find_study(want.study)
+        model = self._store.newest_model(want.study)
+        if record is None or site not in record.study.federation.sites:
+            raise WireError(f"study {want.study} does not name site {site}", "$.study")
+        if model is None or record.phase is not StudyPhase.RUNNING or model.reference.blob != want.blob:
+            log.debug("site %s wants a model of %s that is not open any more", site, want.study)
+            return
+        if any(index >= len(model.manifest.chunks) for index in want.chunks):
+            raise WireError("the model does not have that many chunks", "$.chunks")
+        self._publisher.want(site, want.blob, want.chunks, now.monotonic)
+
+    def _about_round(
+        self, mail: Mail, message: m.Join | m.UpdateOffer | m.Progress | m.Decline, now: Instant
+    ) -> None:
+        site = mail.sender.name
+        record = self._store.find_study(message.study)
+        round_ = self._store.round(message.study, message.round)
+        if record is None or round_ is None:
+            log.warning(
+                "site %s speaks of round %d of study %s, which is not open",
+                site,
+                message.round,
+                message.study,
+            )
+            if record is not None:
+                self._conductor.announce(record)
+            return
+        match message:
+            case m.Join():
+                self._join(record, round_, mail, message, now)
+            case m.UpdateOffer():
+                self._offer(record, round_, mail, message, now)
+            case m.Decline(reason=reason, text=text):
+                log.warning(
+                    "site %s declines round %d of %s: %s: %s", site, round_.number, round_.study, reason, text
+                )
+                self._happen(round_, on.Declined(site, reason, text), mail, now)
+            case m.Progress():
+                text = f"{message.phase} {message.step}/{message.steps}" if message.steps else message.phase
+                with self._store.database.transaction() as connection:
+                    self._store.note_progress(connection, round_.study, round_.number, site, text)
+            case _:
+                assert_never(message)
+
+    def _join(self, record: StudyRecord, round_: Round, mail: Mail, join: m.Join, now: Instant) -> None:
+        site = mail.sender.name
+        if part_of(round_, site) and join.study_digest != study_digest(record.study):
+            text = f"site {site} approved another version of study {round_.study}: approve the announced one"
+            refusal = m.Refusal(
+                study=round_.study, round=round_.number, reason=m.Reason.OTHER_STUDY, text=text
+            )
+            log.warning("%s", text)
+            self._post.send(refusal, site)
+            return
+        seal(join.trainer_key, b"", context=b"")  # a key that is none is refused before it is stored
+        self._happen(round_, on.Joined(site, join.trainer_key), mail, now)
+        if round_.phase not in ACTIVE:
+            self._conductor.announce(record)
+
+    def _offer(
+        self, record: StudyRecord, round_: Round, mail: Mail, offer: m.UpdateOffer, now: Instant
+    ) -> None:
+        site, blob = mail.sender.name, blob_digest(offer.manifest)
+        part = part_of(round_, site)
+        if part is None or round_.phase not in ACTIVE or part.phase in (PartPhase.STORED, PartPhase.REFUSED):
+            self._happen(round_, on.Offered(site, blob), mail, now)
+            return
+        try:
+            upload, result = read_offer(record.study, round_, site, offer, self._private_key)
+        except OfferError as error:
+            log.warning("site %s: round %d of %s: %s", site, round_.number, round_.study, error)
+            self._happen(round_, on.Rejected(site, error.reason, str(error)), mail, now)
+            return
+
+        def save(connection: Connection) -> None:
+            self._post.mailbox.remember(connection, mail)
+            self._store.save_upload(connection, round_.study, round_.number, upload, result)
+
+        self._conductor.apply(round_, on.Offered(site, blob), now, save)
+
+    def _happen(self, round_: Round, event: on.Event, mail: Mail, now: Instant) -> None:
+        self._conductor.apply(
+            round_, event, now, lambda connection: self._post.mailbox.remember(connection, mail)
+        )
+
+    def _chunk(self, site: str, study: str, payload: bytes, now: Instant) -> None:
+        """A piece of an update; the last one completes it."""
+        done = self._intake.chunk(site, study, payload, now.monotonic)
+        if done is None:
+            return
+        round_ = self._store.round(study, done.round)
+        part = part_of(round_, site) if round_ else None
+        if round_ is None or part is None or part.phase is not PartPhase.OFFERED or part.blob != done.blob:
+            self._intake.forget(site, study, done.blob)
+            return
+        self._conductor.apply(round_, on.Stored(site, done.blob), now)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Updates on their way in: which are expected, their chunks, and the grants for more.
+
+Rule: a chunk counts when it is on disk; what is granted is bounded over all sites together (``transport.collect``).
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from fedagent.storage.blobs import BlobFolder
+from fedagent.storage.failpoints import Failpoint, reach
+from fedagent.transport.collect import Collector
+from fedagent.wire.manifest import Manifest, blob_digest
+from fedagent.wire.messages import Grant
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """An update is here, whole and durable."""
+
+    round: int
+    blob: bytes
+
+
+class Intake:
+    """The folder of incoming updates and who is sending."""
+
+    def __init__(self, folder: BlobFolder, collector: Collector) -> None:
+        """Expects nothing yet."""
+        self._folder, self._collector = folder, collector
+        self._expected: dict[tuple[str, str], Complete] = {}
+
+    def has(self, blob: bytes) -> bool:
+        """Whether the update is here whole."""
+        return self._folder.path(blob) is not None
+
+    def path(self, blob: bytes) -> Path | None:
+        """Where the whole update lies."""
+        return self._folder.path(blob)
+
+    def expect(self, site: str, study: str, number: int, manifest: Manifest, now: float) -> None:
+        """The site will be granted the chunks that lack; again after a repeat of its offer.
+
+        Args:
+            now: monotonic seconds.
+        """
+        self._expected[site, study] = Complete(number, blob_digest(manifest))
+        self._collector.offer(site, study, manifest, now)
+
+    def chunk(self, site: str, study: str, payload: bytes, now: float) -> Complete | None:
+        """Stores a chunk; gives the update that it completes.
+
+        Raises:
+            WireError: not a chunk of what this site offered.
+        """
+        self._collector.chunk(site, study, payload, now)
+        reach(Failpoint.AGGREGATOR_CHUNK_STORED)
+        return None
+
+    def grants(self, now: float) -> list[tuple[str, Grant]]:
+        """What is to be asked of which site now."""
+        due = []
+        for site, study, blob, chunks, stored in self._collector.grants(now):
+            expected = self._expected.get((site, study))
+            if expected is not None and expected.blob == blob:
+                due.append(
+                    (site, Grant(study=study, round=expected.round, blob=blob, chunks=chunks, stored=stored))
+                )
+        return due
+
+    def forget(self, site: str, study: str, blob: bytes) -> None:
+        """The update is not wanted (any more): its bytes go."""
+        expected = self._expected.get((site, study))
+        if expected is not None and expected.blob == blob:
+            del self._expected[site, study]
+            self._collector.drop(site, study)
+        self._folder.delete(blob)
+
+    def sweep(self, keep: set[bytes]) -> None:
+        """Deletes what a process that died left behind."""
+        for digest in self._folder.digests():
+            if digest not in keep:
+                self._folder.delete(digest)

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Global models on disk: the plaintext under its digest for people, the encrypted blob for sites.
+
+Rule: a model's file is named by its SHA-256 and never changes; its blob has a key of its own, made anew each time it is
+published. What no row of the store names is left over from a crash and may go.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from fedagent.errors import StorageError
+from fedagent.security.blob import TAG_BYTES, BlobCipher, new_blob_key
+from fedagent.storage.blobs import BlobFolder
+from fedagent.storage.failpoints import Failpoint, reach
+from fedagent.storage.files import make_private_folder, sync_folder
+from fedagent.wire.manifest import Manifest, blob_digest
+from fedagent.wire.messages import ModelReference
+
+SUFFIX: Final = ".safetensors"
+_PART: Final = ".part"
+_READ_BYTES: Final = 1_048_576
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that sites can fetch."""
+
+    reference: ModelReference
+    manifest: Manifest
+    key: bytes
+
+
+class Models:
+    """The folder of models beside the folder of their blobs."""
+
+    def __init__(self, folder: Path, blobs: BlobFolder) -> None:
+        """Makes the folder where it lacks.
+
+        Raises:
+            StorageError: it cannot be made.
+        """
+        self._folder = make_private_folder(folder)
+        self._blobs = blobs
+
+    def path(self, plaintext: bytes) -> Path:
+        """Where the model with this digest lies."""
+        return self._folder / f"{plaintext.hex()}{SUFFIX}"
+
+    def draft(self, name: str) -> Path:
+        """Where a file may be written before it is adopted."""
+        return self._folder / f".{name}{_PART}"
+
+    def velocity(self, study: str, number: int) -> Path:
+        """Where the server's momentum after that round lies."""
+        return self._folder / f"{study}.{number}.velocity"
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> bytes:
+        """A new model from its bytes; gives its digest.
+
+        Raises:
+            StorageError: no space.
+        """
+        draft = self.draft(name)
+        try:
+            with draft.open("wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StorageError(
+                f"cannot write {draft}: {error.strerror}; check that the disk has space"
+            ) from error
+        return self.adopt(draft)
+
+    def adopt(self, draft: Path) -> bytes:
+        """The durable draft becomes a model; gives its digest."""
+        digest = hashlib.sha256()
+        for piece in _pieces(draft, _READ_BYTES):
+            digest.update(piece)
+        draft.rename(self.path(digest.digest()))
+        sync_folder(self._folder)
+        reach(Failpoint.AGGREGATOR_MODEL_FOLDED)
+        return digest.digest()
+
+    def publish(self, plaintext: bytes, chunk_bytes: int) -> Published:
+        """The model as a blob under a fresh key.
+
+        Raises:
+            StorageError: no space.
+        """
+        path = self.path(plaintext)
+        key = new_blob_key()
+        manifest = self._blobs.add_file(_encrypted(path, key, chunk_bytes), chunk_bytes)
+        reference = ModelReference(
+            blob=blob_digest(manifest),
+            size_bytes=manifest.size_bytes,
+            chunk_bytes=chunk_bytes,
+            plaintext=plaintext,
+        )
+        return Published(reference=reference, manifest=manifest, key=key)
+
+    def retire(self, study: str, number: int, blob: bytes) -> None:
+        """No site needs this model any more: its blob and momentum go, its plaintext stays."""
+        self._blobs.delete(blob)
+        self.velocity(study, number).unlink(missing_ok=True)
+
+    def sweep(self, *, plaintexts: set[bytes], blobs: set[bytes], velocities: set[Path]) -> None:
+        """Deletes everything but these: what a process that died left behind."""
+        keep = velocities | {self.path(each) for each in plaintexts}
+        for path in self._folder.iterdir():
+            if path not in keep:
+                path.unlink()
+        for digest in self._blobs.digests():
+            if digest not in blobs:
+                self._blobs.delete(digest)
+
+
+def _pieces(path: Path, size: int) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(size):
+                yield piece
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the model {path}: {error.strerror}; restore it from a backup"
+        ) from error
+
+
+def _encrypted(path: Path, key: bytes, chunk_bytes: int) -> Iterator[bytes]:
+    cipher, plain = BlobCipher(key), chunk_bytes - TAG_BYTES
+    count = -(-path.stat().st_size // plain)
+    for index, piece in enumerate(_pieces(path, plain)):
+        yield cipher.encrypt(index, last=index == count - 1, chunk=piece)

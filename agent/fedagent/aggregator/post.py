@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Seals and publishes what the aggregator says.
+
+Rule: nothing here decides or is durable; while the broker is away everything is dropped, because after ``Connected`` it
+is all said again from the store.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from fedagent import VERSION
+from fedagent.transport.events import Arrived
+from fedagent.transport.mailbox import Mailbox
+from fedagent.transport.outbox import Outbox
+from fedagent.wire.messages import AggregatorHello, AggregatorMessage, Announcement, Message, OpenStudy
+from fedagent.wire.values import PROTOCOL
+
+log = logging.getLogger(__name__)
+
+_HELLO_STUDIES = 256
+
+
+class Link(Protocol):
+    """What the aggregator needs of the connection to the broker."""
+
+    @property
+    def connected(self) -> bool:
+        """The broker has accepted us."""
+        ...
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages handed over that the broker has not acknowledged."""
+        ...
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Hands a message over; while disconnected it is dropped."""
+        ...
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Asks for these topics."""
+        ...
+
+    def acknowledge(self, event: Arrived) -> None:
+        """The broker may forget this message."""
+        ...
+
+    async def run(self) -> None:
+        """Connects and serves until cancelled."""
+        ...
+
+
+class Post:
+    """Sends messages to sites."""
+
+    def __init__(self, link: Link, mailbox: Mailbox, outbox: Outbox) -> None:
+        """Sends nothing yet."""
+        self._link, self.mailbox, self.outbox = link, mailbox, outbox
+
+    def send(self, message: AggregatorMessage, site: str) -> None:
+        """One message to one site."""
+        self._publish(message, site)
+
+    def announce(self, announcement: Announcement) -> None:
+        """Retained, to all."""
+        self._publish(announcement, None)
+
+    def hello(self, site: str, studies: Sequence[OpenStudy]) -> None:
+        """Says which open studies name the site."""
+        message = AggregatorHello(version=VERSION, protocol=PROTOCOL, studies=tuple(studies[:_HELLO_STUDIES]))
+        self._publish(message, site)
+
+    def repeat(self, site: str | None = None) -> None:
+        """Sends again what is owed to this site, or to all."""
+        for _, message, addressee in self.outbox.messages():
+            if addressee is not None and site in (None, addressee):
+                self._publish(message, addressee)
+
+    def _publish(self, message: Message, site: str | None) -> None:
+        if not self._link.connected:
+            return
+        topic, payload = self.mailbox.seal(message, site=site)
+        self._link.publish(topic, payload, retain=isinstance(message, Announcement))
+        log.debug("sent %s", topic)

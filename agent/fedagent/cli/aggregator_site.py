@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedaggregator site``: sign a hospital's request, list the sites.
+
+Rule: a site's private key never comes here.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fedagent.aggregator.authority import Authority
+from fedagent.cli import aggregator_options as options
+from fedagent.cli.output import local_time, print_json, print_lines
+from fedagent.errors import StorageError, UnavailableError, UsageError
+from fedagent.storage.files import write_atomically
+
+if TYPE_CHECKING:
+    from fedagent.cli.aggregator_options import Commands
+
+_OWN = ("aggregator", "broker")
+
+
+class SiteLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A site that was signed, and what it last said."""
+
+    name: str
+    fingerprint: str
+    valid_until: str
+    online: bool | None = None
+    version: str = ""
+    verdict: str = ""
+    reason: str = ""
+    heard_at: float | None = None
+
+
+def add_commands(commands: "Commands") -> None:
+    """Adds the commands."""
+    group = options.group(commands, "site", "sign and list sites")
+    sign = options.command(group, "sign", "sign a site's certificate request", run_sign)
+    sign.add_argument("request", type=Path, metavar="CSR")
+    sign.add_argument("--name", help="the name that the site must have (default: the request's)")
+    sign.add_argument("--out", type=Path, help="where the certificate goes (default: standard output)")
+    options.add_password(sign)
+    table = options.command(
+        group, "list", "the sites that were signed, and when they were last heard", run_list
+    )
+    options.add_json(table)
+
+
+def run_sign(arguments: argparse.Namespace) -> int:
+    """Signs the request."""
+    try:
+        request = arguments.request.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {arguments.request}: {error.strerror}") from error
+    authority = _authority(arguments)
+    authority.open(options.password(arguments, twice=False))
+    certificate = authority.sign_request(request, arguments.name)
+    if arguments.out is None:
+        sys.stdout.write(certificate.decode())
+        return 0
+    write_atomically(arguments.out, certificate, mode=0o644)
+    print_lines(
+        f"signed: send {arguments.out} back to the site; fingerprint {authority.issued()[-1].fingerprint}"
+    )
+    return 0
+
+
+def run_list(arguments: argparse.Namespace) -> int:
+    """Prints the sites, each with its newest certificate."""
+    newest = {each.name: each for each in _authority(arguments).issued() if each.name not in _OWN}
+    heard = {}
+    try:
+        with options.opened_store(options.settings(arguments)) as store:
+            heard = {each.name: each for each in store.sites()}
+    except UnavailableError:
+        pass  # never started yet: nobody was heard
+    lines = []
+    for name, issued in sorted(newest.items()):
+        line = SiteLine(name=name, fingerprint=issued.fingerprint, valid_until=issued.not_after)
+        if site := heard.get(name):
+            line = msgspec.structs.replace(
+                line,
+                online=site.online,
+                version=site.version,
+                verdict=site.verdict,
+                reason=site.reason,
+                heard_at=site.heard_at,
+            )
+        lines.append(line)
+    if arguments.json:
+        print_json(lines)
+    else:
+        print_lines(*(_text(line) for line in lines))
+    return 0
+
+
+def _text(line: SiteLine) -> str:
+    until = datetime.fromisoformat(line.valid_until).astimezone(UTC).date()
+    if line.heard_at is None:
+        return f"{line.name}: never heard; certificate until {until}"
+    state = "online" if line.online else "offline"
+    verdict = f", {line.verdict}" if line.verdict else ""
+    reason = f" ({line.reason})" if line.reason else ""
+    return f"{line.name}: {state} at {local_time(line.heard_at)}{verdict}{reason}; certificate until {until}"
+
+
+def _authority(arguments: argparse.Namespace) -> Authority:
+    """The authority beside the settings file."""
+    folder: Path = arguments.config.parent / "authority"
+    if not folder.is_dir():
+        raise StorageError(
+            f"no authority in {folder}: run fedaggregator init, or sign on the machine that has it"
+        )
+    return Authority(folder)

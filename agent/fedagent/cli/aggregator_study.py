@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``fedaggregator study`` and ``metrics``: check, create, start, stop and watch studies.
+
+Rule: what changes a study goes through the running daemon; where none runs, ``create`` and ``start`` write the state
+themselves under its lock. Reports read the state and need no daemon.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedagent.aggregator import control, metrics, studies
+from fedagent.aggregator.app import locked
+from fedagent.aggregator.reports import StudyStatus, study_status
+from fedagent.aggregator.settings import AggregatorSettings
+from fedagent.aggregator.store import Store
+from fedagent.cli import aggregator_options as options
+from fedagent.cli.output import local_time, print_json, print_lines
+from fedagent.errors import UnavailableError
+from fedagent.wire.study import study_digest
+
+if TYPE_CHECKING:
+    from fedagent.cli.aggregator_options import Commands
+
+
+def add_commands(commands: "Commands") -> None:
+    """Adds the commands."""
+    group = options.group(commands, "study", "check, create, start, stop and watch studies")
+    check = options.command(group, "check", "say whether a study's file is right", run_check)
+    check.add_argument("file", type=Path, metavar="FILE")
+    create = options.command(group, "create", "make a study known; it does not start yet", run_create)
+    create.add_argument("file", type=Path, metavar="FILE")
+    start = options.command(group, "start", "open the study's first round", run_start)
+    start.add_argument("name", metavar="NAME")
+    stop = options.command(group, "stop", "end a study for good; sites stop their work on it", run_stop)
+    stop.add_argument("name", metavar="NAME")
+    stop.add_argument("--reason", default="stopped by the study centre", help="what the sites are told")
+    status = options.command(group, "status", "where studies are, and what they wait for", run_status)
+    status.add_argument("name", metavar="NAME", nargs="?")
+    options.add_json(status)
+    table = options.command(
+        commands, "metrics", "every round's metrics, combined and of each site", run_metrics
+    )
+    table.add_argument("name", metavar="STUDY")
+    form = table.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV (default)")
+    form.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Nothing but the study's digest, where the file is right."""
+    study = studies.read_study(arguments.file)
+    print_lines(f"{arguments.file}: study {study.name} is right, its digest is {study_digest(study).hex()}")
+    return 0
+
+
+def run_create(arguments: argparse.Namespace) -> int:
+    """Makes the study known."""
+    study = studies.read_study(arguments.file)
+    _change(options.settings(arguments), control.CreateStudy(study=study))
+    print_lines(f"study {study.name} is created; next: fedaggregator study start {study.name}")
+    return 0
+
+
+def run_start(arguments: argparse.Namespace) -> int:
+    """Starts the study."""
+    _change(options.settings(arguments), control.StartStudy(name=arguments.name))
+    print_lines(f"study {arguments.name} is started; see fedaggregator study status {arguments.name}")
+    return 0
+
+
+def run_stop(arguments: argparse.Namespace) -> int:
+    """Ends the study; the sites must hear of it, so this needs the daemon."""
+    found = options.settings(arguments)
+    control.ask(found.control_socket, control.StopStudy(name=arguments.name, text=arguments.reason))
+    print_lines(f"study {arguments.name} is stopped")
+    return 0
+
+
+def _change(found: AggregatorSettings, request: control.CreateStudy | control.StartStudy) -> None:
+    try:
+        control.ask(found.control_socket, request)
+    except UnavailableError:
+        with locked(found.state):
+            store = Store(found.store)
+            try:
+                if isinstance(request, control.CreateStudy):
+                    studies.create(store, request.study, time.time_ns() / 1e9)
+                else:
+                    studies.start(store, request.name)
+            finally:
+                store.close()
+
+
+def run_status(arguments: argparse.Namespace) -> int:
+    """Prints where the studies are."""
+    with options.opened_store(options.settings(arguments)) as store:
+        records = [store.study(arguments.name)] if arguments.name else store.studies()
+        found = [study_status(store, record) for record in records]
+    if arguments.json:
+        print_json(found)
+    elif found:
+        for each in found:
+            print_lines(*_status_lines(each))
+    else:
+        print_lines("there is no study yet: fedaggregator study create FILE")
+    return 0
+
+
+def _status_lines(status: StudyStatus) -> list[str]:
+    where = (
+        f", round {status.round} of {status.rounds} ({status.round_kind}, {status.round_phase})"
+        if status.round
+        else ""
+    )
+    lines = [f"study {status.name}: {status.phase}{where}"]
+    if status.reason:
+        lines.append(f"  {status.reason}")
+    if status.deadline_at is not None and status.phase == "running":
+        lines.append(f"  deadline {local_time(status.deadline_at)}, quorum {status.quorum}")
+    if status.metrics:
+        lines.append(
+            "  last metrics: " + ", ".join(f"{name} {value:.4f}" for name, value in status.metrics.items())
+        )
+    lines += [f"  {part.site}: {part.phase}{f' ({part.text})' if part.text else ''}" for part in status.parts]
+    return lines
+
+
+def run_metrics(arguments: argparse.Namespace) -> int:
+    """Prints the table of metrics."""
+    with options.opened_store(options.settings(arguments)) as store:
+        store.study(arguments.name)
+        table = metrics.rows(store.results(arguments.name))
+    sys.stdout.write(metrics.to_json(table) + "\n" if arguments.json else metrics.to_csv(table))
+    return 0
