@@ -121,7 +121,7 @@ class DatasetDefinition(Part, frozen=True):
 
     name: Name
     source: Annotated[tuple[Source, ...], Meta(min_length=1, max_length=1000)]
-    columns: Annotated[dict[ColumnName, ColumnMapping], Meta(min_length=1, max_length=4096)]
+    columns: Annotated[dict[str, ColumnMapping], Meta(min_length=1, max_length=4096)]
     description: Text = ""
     patient: LocalName | None = None
     opt_out: str | None = None
@@ -210,13 +210,21 @@ def _columns_problem(columns: dict[str, ColumnMapping]) -> str | None:
     if twice is not None:
         return f"columns.{twice}: is there twice (capital letters make no difference)"
     for name, mapping in columns.items():
-        if name.startswith("__"):
-            return f"columns.{name}: names that begin with two underscores are ours"
+        if not _is_column_name(name):
+            return f"columns.{name!r}: what studies call a column is letters, digits and underscores; put the local name into `from`"
         numbers = [number for number in map(as_number, mapping.values) if number is not None]
         duplicate = _first_twice(numbers)
         if duplicate is not None:
             return f"columns.{name}.values: the code {duplicate:g} is mapped twice (codes that are numbers compare as numbers)"
     return None
+
+
+def _is_column_name(name: str) -> bool:
+    try:
+        msgspec.convert(name, ColumnName)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _first_twice(items: Sequence[T]) -> T | None:
