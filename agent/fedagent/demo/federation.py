@@ -66,7 +66,6 @@ class Federation:
         )
         self.programs = Programs()
         self.hospitals: list[Hospital] = []
-        self.aggregator: Program | None = None
 
     @property
     def aggregator_log(self) -> Path:
@@ -85,8 +84,7 @@ class Federation:
     def start_aggregator(self) -> Program:
         """Starts it (again)."""
         words = module("fedagent.cli.aggregator", "run", "--config", str(self.config))
-        self.aggregator = self.programs.start("aggregator", words, self.aggregator_log)
-        return self.aggregator
+        return self.programs.start("aggregator", words, self.aggregator_log)
 
     def add_hospital(
         self, name: str, dataset: dict[str, object], *, governor: Mapping[str, object] = PATIENT

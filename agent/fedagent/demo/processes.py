@@ -92,6 +92,12 @@ class Programs:
         self._running.append(program)
         return program
 
+    def kill(self, name: str) -> None:
+        """Ends the program of that name as a power failure would; it may be started again."""
+        for program in [each for each in self._running if each.name == name]:
+            program.kill()
+            self._running.remove(program)
+
     def check(self) -> None:
         """Nothing, while all run.
 

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from hashlib import sha256
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -185,11 +186,10 @@ class _Clinic:
 
 
 def _export(federation: Federation, folder: Path) -> str:
-    """The final model's digest, from its model card's own words."""
-    printed = federation.fedaggregator(
-        "model", "export", federation.study.name, str(folder / "model.safetensors"), "--final", "--json"
-    )
-    return msgspec.json.decode(printed, type=dict[str, object])["digest"]  # type: ignore[return-value]
+    """SHA-256 of the final model's file."""
+    model = folder / "model.safetensors"
+    federation.fedaggregator("model", "export", federation.study.name, str(model))
+    return sha256(model.read_bytes()).hexdigest()
 
 
 def _references(federation: Federation, folder: Path) -> References:
