@@ -17,30 +17,11 @@ from fedagent.trainer.tensor_file import Tensors, read_tensors, tensor_chunks
 from fedagent.wire import study as s
 from fedagent.wire.frames import WorkerJob
 from fedagent.wire.messages import Reason, RoundKind
+from tests.fakes.listener import Listener
 from tests.fakes.tables import Columns, make_columns, make_model, make_study, make_task, write_snapshot
 
 SEED = bytes(32)
 Weights = dict[str, Floats]
-
-
-class Listener:
-    """A supervisor that asks for a checkpoint after given steps, and remembers what it hears."""
-
-    def __init__(self, ask_at: tuple[int, ...] = ()) -> None:
-        self.asked = 0
-        self.ask_at = ask_at
-        self.checkpoints: list[int] = []
-        self.heard: list[tuple[int, int, int, float | None]] = []
-
-    def checkpoint_asked(self) -> bool:
-        self.asked += 1
-        return self.asked in self.ask_at
-
-    def checkpointed(self, step: int) -> None:
-        self.checkpoints.append(step)
-
-    def progress(self, *, step: int, steps: int, checkpoint_step: int, loss: float | None) -> None:
-        self.heard.append((step, steps, checkpoint_step, loss))
 
 
 class Site:
