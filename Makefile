@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 STEPS := lint types imports deadcode unit component integration coverage fuzz
 
-.PHONY: help demo test $(STEPS) format lock clean test-faults test-system
+.PHONY: help demo test $(STEPS) format diagrams lock clean test-faults test-system
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ lint: .venv/installed ## ruff: rules and format
 format: .venv/installed ## let ruff write the format, and what it can correct
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+diagrams: .venv/installed ## write the diagrams of ARCHITECTURE.md from the tables
+	WRITE_DIAGRAMS=1 $(PYTEST) -q tests/unit/test_architecture.py -k page
 
 types: .venv/installed ## mypy, strict, tests included
 	$(BIN)/mypy

@@ -97,27 +97,33 @@ class Daemon:
         self._sampler = Sampler(Path("/"))
         self._approvals = ApprovalFolder(Path(settings.paths.approvals))
         self._service = ServiceStatus()
-        self._link = MqttLink(
-            settings.broker,
-            client_id=settings.site.name,
-            receive_maximum=settings.transfer.window + CONTROL_MESSAGES,
-            will=lambda: self._mailbox.seal(Presence(online=False, version=VERSION, protocol=PROTOCOL)),
-            on_event=self._put,
-        )
-        self._transfers = Transfers(
-            self._blobs,
-            self._link,
-            site=settings.site.name,
-            window=settings.transfer.window,
-            ask=self._send,
-            on_fetched=lambda study, blob: self._put(on.ModelFetched(study=study, blob=blob)),
-        )
+        self._link = self._make_link()
+        self._transfers = self._make_transfers()
         self._link.on_room = self._transfers.pump
         self._hosting = Hosting(settings, config, self._blobs, self._put)
         self._performer = Performer(
             self._link, self._blobs, self._transfers, self._hosting, self._send, self._outbox
         )
         self.state = self._load()
+
+    def _make_link(self) -> MqttLink:
+        return MqttLink(
+            self._settings.broker,
+            client_id=self._settings.site.name,
+            receive_maximum=self._settings.transfer.window + CONTROL_MESSAGES,
+            will=lambda: self._mailbox.seal(Presence(online=False, version=VERSION, protocol=PROTOCOL)),
+            on_event=self._put,
+        )
+
+    def _make_transfers(self) -> Transfers:
+        return Transfers(
+            self._blobs,
+            self._link,
+            site=self._settings.site.name,
+            window=self._settings.transfer.window,
+            ask=self._send,
+            on_fetched=lambda study, blob: self._put(on.ModelFetched(study=study, blob=blob)),
+        )
 
     def _load(self) -> AgentState:
         studies, record = store.load(self._database)
