@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from fedagent.wire.values import Name, Ratio
 
-Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
 Seconds = Annotated[float, Meta(ge=0.0)]
 
 
@@ -66,6 +66,12 @@ class GovernorSettings(Section, frozen=True, kw_only=True):
     facts_expire_s: Annotated[float, Meta(gt=0.0)] = 5.0
     pause_limit_s: Seconds = 600.0
     windows: tuple[TimeWindow, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.cpu_enter_ratio > self.cpu_leave_ratio:
+            raise ValueError(
+                f"cpu_enter_ratio {self.cpu_enter_ratio} is above cpu_leave_ratio {self.cpu_leave_ratio}"
+            )
 
 
 class TrainerSettings(Section, frozen=True, kw_only=True):
