@@ -65,7 +65,8 @@ def test_one_job_follows_the_other_and_a_failed_one_ends_nothing(tmp_path: Path)
         first = worker.until(WorkerDone)
         worker.give(job_of(tmp_path, task), make_model(task), snapshot)
         assert worker.until(WorkerDone) == first
-        assert Path(f"/proc/{worker.pid}/fd").exists()
+        worker.channel.send(CheckpointNow())
+        worker.until(WorkerCheckpointed)  # so the last job is behind it
         open_files = {path.readlink().name for path in Path(f"/proc/{worker.pid}/fd").iterdir()}
     assert not {name for name in open_files if "memfd" in name or "parquet" in name}
 
