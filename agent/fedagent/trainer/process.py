@@ -71,7 +71,7 @@ class WorkerProcess:
             pass_fds=(CHANNEL, lock),
             preexec_fn=lambda: die_with(parent),  # noqa: PLW1509 (this process has one thread)
         )
-        os.close(CHANNEL)
+        _reserve_channel()
         self.pid = self._process.pid
         self.pidfd = os.pidfd_open(self.pid)
         if group is not None:
@@ -107,11 +107,16 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)  # not reaped yet, so the number is still its own
 
 
-def free_channel(descriptor: int) -> int:
+def free_channel() -> int:
     """Moves our own connection away from ``CHANNEL``, which the worker gets; returns its new number, close-on-exec."""
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, CHANNEL + 1)
-    os.close(descriptor)
+    moved = fcntl.fcntl(CHANNEL, fcntl.F_DUPFD_CLOEXEC, CHANNEL + 1)
+    _reserve_channel()
     return moved
+
+
+def _reserve_channel() -> None:
+    """The number stays taken (by standard input), lest something else get it and be lost at a worker's start."""
+    os.dup2(0, CHANNEL, inheritable=False)
 
 
 def environment(inherited: dict[str, str], *, home: Path, threads: int) -> dict[str, str]:

@@ -26,7 +26,7 @@ from fedagent.trainer.hardening import shield
 from fedagent.trainer.jobs import JobCheck
 from fedagent.trainer.lifeline import EndError, Lifeline
 from fedagent.trainer.logs import log_to_stderr
-from fedagent.trainer.process import CHANNEL, free_channel
+from fedagent.trainer.process import free_channel
 from fedagent.trainer.rounds import RoundLedger
 from fedagent.trainer.session import Session, WorkerStart
 from fedagent.trainer.snapshots import SnapshotStore
@@ -71,7 +71,7 @@ def run(arguments: Sequence[str], worker: Sequence[str]) -> int:
 def _serve(config: Path, worker: Sequence[str]) -> None:
     settings = read_settings(config)
     state = make_private_folder(Path(settings.paths.trainer_state))
-    connection = socket.socket(fileno=free_channel(CHANNEL))
+    connection = socket.socket(fileno=free_channel())
     with connection:
         lifeline = Lifeline(connection.fileno())
         lock = _take_turn(state / "lock", lifeline)

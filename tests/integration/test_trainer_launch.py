@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's view: a trainer that comes, trains, is stopped, goes on, and is gone exactly once."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import psutil
+import pytest
+
+from fedagent.channel import FrameChannel, close_all
+from fedagent.core.settings import Settings
+from fedagent.launch import child, trainer
+from fedagent.launch.trainer import Trainer, TrainerCame, TrainerEvent, TrainerFrame, TrainerGone
+from fedagent.wire import frames
+from fedagent.wire.messages import RoundKind
+from tests.fakes.clinic import IDENTITY, Clinic, model_bytes
+from tests.fakes.connection import gone, program, read_all
+
+TIMEOUT_S = 60.0
+QUIET_S = 0.5
+"""Long enough for a burning worker to say many times that it burns."""
+
+T = TypeVar("T")
+F = TypeVar("F", bound=frames.Frame)
+
+
+@pytest.fixture
+def clinic(tmp_path: Path) -> Clinic:
+    clinic = Clinic(tmp_path)
+    clinic.approve(IDENTITY)
+    return clinic
+
+
+class Daemon:
+    """Holds one trainer and reads its events."""
+
+    def __init__(self, clinic: Clinic, settings: Settings | None = None) -> None:
+        self.clinic = clinic
+        self.events: asyncio.Queue[TrainerEvent] = asyncio.Queue()
+        self.trainer = Trainer(settings or clinic.settings, clinic.config, self.events.put_nowait)
+        self.ready: frames.Ready
+
+    async def came(self) -> None:
+        event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
+        assert isinstance(event, TrainerCame), event
+        self.ready = event.ready
+
+    async def frame(self, kind: type[F]) -> tuple[F, tuple[int, ...]]:
+        """The next frame of this kind; progress is passed over."""
+        while True:
+            event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
+            assert isinstance(event, TrainerFrame), event
+            if isinstance(event.frame, kind):
+                return event.frame, event.descriptors
+            assert isinstance(event.frame, frames.JobProgress), event
+
+    async def gone(self) -> str:
+        while True:
+            event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
+            if isinstance(event, TrainerGone):
+                return event.text
+            if isinstance(event, TrainerFrame):
+                close_all(event.descriptors)
+
+    async def quiet(self) -> bool:
+        """Whether nothing is heard for a while, after what is under way was heard."""
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                while True:
+                    await asyncio.wait_for(self.events.get(), QUIET_S)
+        except TimeoutError:
+            return self.events.empty()
+
+    def give(self, number: int = 1, kind: RoundKind = RoundKind.TRAIN) -> None:
+        job, path = self.clinic.job(
+            self.clinic.order(IDENTITY, round=number, kind=kind), self.ready.trainer_key
+        )
+        descriptor = os.open(path, os.O_RDONLY)
+        self.trainer.send(job, [descriptor])
+        os.close(descriptor)
+
+
+@asynccontextmanager
+async def daemon(clinic: Clinic, settings: Settings | None = None) -> AsyncIterator[Daemon]:
+    held = Daemon(clinic, settings)
+    held.trainer.start()
+    try:
+        yield held
+    finally:
+        held.trainer.close()
+        await asyncio.wait_for(held.trainer.wait_closed(), TIMEOUT_S)
+
+
+def play(scene: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(scene)
+
+
+def set_behaviour(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
+    monkeypatch.setattr(child, "PROGRAM", program(behaviour))
+
+
+def test_the_real_worker_does_the_identity_task_end_to_end(clinic: Clinic) -> None:
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            await held.came()
+            for number in (1, 2):
+                held.give(number)
+                sealed, descriptors = await held.frame(frames.JobSealed)
+                secret, plain = clinic.open_update(sealed, read_all(descriptors))
+                assert plain == model_bytes(IDENTITY, 0.5)
+                assert (secret.rows, secret.metrics) == (1, ())
+            held.give(3, RoundKind.EVALUATE)
+            evaluated, none = await held.frame(frames.JobSealed)
+            assert (evaluated.round, none) == (3, ())
+
+    play(scene())
+
+
+def test_a_frozen_worker_uses_no_cpu_and_goes_on_when_thawed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_behaviour(monkeypatch, "burn")
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            await held.came()
+            held.give()
+            await held.frame(frames.JobProgress)
+            worker = psutil.Process(held.ready.worker_pid)
+            held.trainer.freeze()
+            assert await held.quiet()
+            before = worker.cpu_times()
+            assert worker.status() == psutil.STATUS_STOPPED
+            assert await held.quiet()
+            assert worker.cpu_times() == before
+            held.trainer.thaw()
+            await held.frame(frames.JobProgress)
+            await held.frame(frames.JobProgress)
+
+    play(scene())
+
+
+def test_a_freeze_before_the_start_holds_from_the_first_instant(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_behaviour(monkeypatch, "obey")
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            held.trainer.freeze()
+            await held.came()
+            held.give()
+            assert await held.quiet()
+            assert clinic.jobs == []
+            held.trainer.thaw()
+            await held.frame(frames.JobSealed)
+
+    play(scene())
+
+
+def test_a_freeze_holds_for_the_worker_that_comes_after_a_stopped_job(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_behaviour(monkeypatch, "burn-once")
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            await held.came()
+            held.give()
+            await held.frame(frames.JobProgress)
+            held.trainer.freeze()
+            held.trainer.send(frames.JobStop(study=IDENTITY.name))
+            assert await held.quiet()
+            held.give(2)
+            assert await held.quiet()
+            held.trainer.thaw()
+            sealed, descriptors = await held.frame(frames.JobSealed)
+            close_all(descriptors)
+            assert sealed.round == 2
+
+    play(scene())
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
+def test_close_ends_all_and_says_so_once(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, frozen: bool
+) -> None:
+    set_behaviour(monkeypatch, "deaf")
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            await held.came()
+            held.give()
+            await held.frame(frames.JobProgress)
+            worker = os.pidfd_open(held.ready.worker_pid)
+            if frozen:
+                held.trainer.freeze()
+            held.trainer.close()
+            held.trainer.close()
+            await held.trainer.wait_closed()
+            assert gone(worker)
+            os.close(worker)
+            assert await held.gone() == "closed by the daemon (exit status 0)"
+            assert held.events.empty()
+            held.trainer.send(frames.CheckpointNow())  # nobody is there: nothing happens
+            held.trainer.freeze()
+            held.trainer.kill_worker()
+
+    play(scene())
+
+
+def test_a_killed_worker_ends_the_trainer(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_behaviour(monkeypatch, "deaf")
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            await held.came()
+            held.give()
+            await held.frame(frames.JobProgress)
+            held.trainer.freeze()
+            held.trainer.kill_worker()
+            assert await held.gone() == "the trainer ended (exit status 0)"
+
+    play(scene())
+
+
+def test_a_killed_supervisor_leaves_nothing(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_behaviour(monkeypatch, "family")
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            await held.came()
+            held.give()
+            await held.frame(frames.JobProgress)
+            grandchild = os.pidfd_open(int((clinic.state / "child.pid").read_text(encoding="ascii")))
+            psutil.Process(held.ready.supervisor_pid).kill()
+            assert await held.gone() == "the trainer ended (killed by SIGKILL)"
+            assert gone(grandchild)
+            os.close(grandchild)
+
+    play(scene())
+
+
+def test_a_trainer_that_cannot_start_is_gone(clinic: Clinic) -> None:
+    (clinic.folder / "ca.crt").unlink()
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            assert await held.gone() == "the trainer ended (exit status 78)"
+
+    play(scene())
+
+
+def test_a_trainer_that_does_not_end_by_itself_is_killed(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "END_LIMIT_S", 0.1)
+    monkeypatch.setattr(child, "PROGRAM", ("-c", "import signal; signal.pause()"))
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            held.trainer.close()
+            assert await held.gone() == "closed by the daemon (killed by SIGKILL)"
+
+    play(scene())
+
+
+def test_a_trainer_that_says_nothing_is_given_up(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "READY_LIMIT_S", 0.1)
+    monkeypatch.setattr(trainer, "END_LIMIT_S", 0.1)
+    monkeypatch.setattr(child, "PROGRAM", ("-c", "import signal; signal.pause()"))
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            assert (await held.gone()).startswith("the trainer gave no sign of life")
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [r"b'\xc1'", "bytes(150_000)", r"b'\x82\xa5frame\xafcheckpoint-done\xa4step\x01'"],
+    ids=["garbage", "too long", "another frame first"],
+)
+def test_a_trainer_that_breaks_the_protocol_is_left(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    speak = f"import socket; s = socket.socket(fileno=3); s.send({said}); s.recv(1)"
+    monkeypatch.setattr(child, "PROGRAM", ("-c", speak))
+
+    async def scene() -> None:
+        async with daemon(clinic) as held:
+            assert (await held.gone()).startswith("the trainer broke its protocol")
+
+    play(scene())
+
+
+# --- through a socket, as systemd offers one ----------------------------------------------------------------------
+
+
+def by_socket(clinic: Clinic, path: Path, launch: str = "socket") -> Settings:
+    settings = clinic.settings
+    section = msgspec.structs.replace(settings.trainer, launch=launch, socket=str(path))
+    return msgspec.structs.replace(settings, trainer=section)
+
+
+def test_without_a_socket_the_trainer_is_gone_at_once(clinic: Clinic) -> None:
+    async def scene() -> None:
+        async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock")) as held:
+            assert (await held.gone()).startswith("no trainer could be started: No such file")
+
+    play(scene())
+
+
+def test_auto_takes_a_child_where_there_is_no_socket(clinic: Clinic) -> None:
+    async def scene() -> None:
+        async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock", "auto")) as held:
+            await held.came()
+
+    play(scene())
+
+
+def test_a_refused_connection_is_gone(clinic: Clinic) -> None:
+    path = clinic.folder / "trainer.sock"
+
+    async def scene() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            async with daemon(clinic, by_socket(clinic, path)) as held:
+                listener.accept()[0].close()  # as systemd does beyond MaxConnections=
+                assert await held.gone() == "the trainer ended"
+
+    play(scene())
+
+
+def test_a_service_that_could_not_be_paused_is_not_used(clinic: Clinic) -> None:
+    path = clinic.folder / "trainer.sock"
+    ready = frames.Ready(
+        version="1", control="process-group", supervisor_pid=1, worker_pid=2, trainer_key=bytes(32)
+    )
+
+    async def scene() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            async with daemon(clinic, by_socket(clinic, path, "auto")) as held:
+                channel = FrameChannel(listener.accept()[0])
+                channel.send(ready, [0])
+                assert "cannot be paused" in await held.gone()
+                channel.close()
+
+    play(scene())
+
+
+def test_frames_wait_for_room_and_keep_their_order(clinic: Clinic) -> None:
+    path = clinic.folder / "trainer.sock"
+    count = 400
+
+    async def scene() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            async with daemon(clinic, by_socket(clinic, path)) as held:
+                connection = listener.accept()[0]
+                channel = FrameChannel(connection)
+                for index in range(count):
+                    held.trainer.send(frames.JobStop(study=f"study-{index}"), [0])
+                connection.setblocking(False)
+                for index in range(count):
+                    received = await receive(channel)
+                    assert received.study == f"study-{index}"
+                channel.close()
+                assert await held.gone() == "the trainer ended"
+
+    play(scene())
+
+
+async def receive(channel: FrameChannel) -> frames.JobStop:
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(channel.fileno(), readable.set)
+    try:
+        await asyncio.wait_for(readable.wait(), TIMEOUT_S)
+    finally:
+        loop.remove_reader(channel.fileno())
+    received = channel.receive(frames.JobStop)
+    assert received is not None
+    close_all(received[1])
+    return received[0]
+
+
+def test_the_daemons_side_imports_neither_torch_nor_numpy() -> None:
+    check = "import sys, fedagent.launch.trainer; sys.exit(bool({'torch', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_the_supervisor_imports_no_torch() -> None:
+    check = "import sys, fedagent.trainer.supervisor; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
