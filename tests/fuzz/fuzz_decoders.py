@@ -33,7 +33,7 @@ with atheris.instrument_imports(include=["fedagent"]):
     from fedagent.wire.tensors import encode_header, parse_header
     from fedagent.wire.topics import CONTROL_BYTES, OFFER_BYTES, aggregator_topic, round_topic, site_topic
 
-from tests.fakes.certificates import NOW, FakeAuthority  # noqa: E402  # this is a program, not a test: no pytest set its path
+from tests.fakes.certificates import NOW, FakeAuthority  # noqa: E402  # a program: pytest did not set its path
 
 CORPUS = ROOT / "build" / "fuzz" / "golden"
 GOLDEN = ROOT / "tests" / "data" / "golden"

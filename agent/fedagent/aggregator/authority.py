@@ -121,8 +121,8 @@ class Authority:
         """The certificate (PEM, a year) of the site that made this request.
 
         Args:
-            name: what the site must be called; None takes the request's word for it. Compare its fingerprint with the
-                site's administrator either way.
+            name: what the site must be called; None takes the request's word for it. Compare the fingerprint of
+                its key with the site's administrator either way.
 
         Raises:
             UsageError: not a request signed by its own P-256 key, or for another name.

@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import Study, study_digest
 from fedagent.wire.values import Name
 
@@ -31,13 +32,21 @@ class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """At most this many rounds; none: as the study says."""
 
 
-def objection(study: Study, round_number: int, approval: Approval | None) -> str | None:
-    """Why this round of this study may not be trained here, or None where it may."""
+def objection(
+    study: Study, round_number: int, approval: Approval | None, kind: RoundKind = RoundKind.EVALUATE
+) -> str | None:
+    """Why this round of this study may not be worked on here, or None where it may.
+
+    Args:
+        kind: after the approved rounds one more may evaluate the final model; none may train.
+    """
     if approval is None:
-        return f"study {study.name} is not approved here: sudo fedagent study approve {study.name} --dataset NAME"
+        command = f"sudo fedagent study approve {study.name} --dataset NAME"
+        return f"study {study.name} is not approved here: {command}"
     if approval.study != study.name or approval.digest != study_digest(study).hex():
-        return f"study {study.name} was changed after its approval: sudo fedagent study show {study.name}, then approve it anew"
+        shown = f"sudo fedagent study show {study.name}"
+        return f"study {study.name} was changed after its approval: {shown}, then approve it anew"
     limit = approval.rounds if approval.rounds is not None else study.federation.rounds
-    if round_number > limit + 1:
+    if round_number > limit + (kind is RoundKind.EVALUATE):
         return f"round {round_number} of study {study.name} is beyond the approved {limit} rounds"
     return None

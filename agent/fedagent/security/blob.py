@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A blob's encryption: AES-256-GCM chunk by chunk, so that each chunk can be checked and used alone.
 
-Rule: a key encrypts one blob, once; a nonce is the chunk's index and whether it is the last, so chunks can be neither
-reordered nor cut off at the end. This is STREAM (Hoang, Reyhanitabar, Rogaway and Vizár 2015, section 7,
-ia.cr/2015/189). An empty blob has no chunks and so no proof: its size stands in what is signed about it.
+Rule: a key encrypts one blob, once; a nonce is the chunk's index and whether it is the last, so chunks can be
+neither reordered nor cut off at the end. This is STREAM (Hoang, Reyhanitabar, Rogaway and Vizár 2015, section 7,
+ia.cr/2015/189) over AES-GCM (NIST SP 800-38D). An empty blob has no chunks and so no proof: its size stands in what
+is signed about it.
 """
 
 from typing import Final
@@ -27,7 +28,7 @@ def ciphertext_bytes(plain_size: int, chunk_bytes: int) -> int:
 
     Args:
         plain_size: bytes before encryption.
-        chunk_bytes: of ciphertext: each holds ``chunk_bytes - TAG_BYTES`` of plaintext, the last one what is left.
+        chunk_bytes: of ciphertext; each holds ``chunk_bytes - TAG_BYTES`` of plaintext, the last what is left.
     """
     return plain_size + TAG_BYTES * -(-plain_size // (chunk_bytes - TAG_BYTES))
 
@@ -64,7 +65,7 @@ class BlobCipher:
         """The chunk's plaintext.
 
         Raises:
-            WireError: altered, from another place in the blob, of another key, or not the last (or the last) after all.
+            WireError: altered, from another place in the blob, of another key, or ``last`` is wrong.
         """
         try:
             return self._cipher.decrypt(_nonce(index, last=last), chunk, None)

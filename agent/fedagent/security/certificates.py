@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys, requests and certificates: ECDSA P-256 throughout (FIPS 186-5; TPMs and HSMs hold such keys).
 
-Rule: a certificate means something only after ``Trust.identify``; the time is passed in, and every refusal has a reason.
-A peer's bytes that are wrong raise ``WireError``, an administrator's file that is wrong ``ConfigurationError``.
+Rule: a certificate means something only after ``Trust.identify``; the time is passed in, and every refusal has a
+reason. A peer's bytes that are wrong raise ``WireError``, an administrator's file ``ConfigurationError``.
 """
 
 from datetime import datetime
@@ -153,7 +153,7 @@ class Trust:
 
 
 def identity_of(certificate: x509.Certificate) -> Identity:
-    """Whom the certificate names: its one fedagent URI, equal to its one common name. Believe it only of a trusted one.
+    """Whom the certificate names: its one fedagent URI, equal to its one common name. Believe only a trusted one.
 
     Raises:
         WireError: none or several such names, or they differ.

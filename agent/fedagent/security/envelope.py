@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The signed envelope of every control message.
 
-Rule: what is signed begins with ``CONTEXT``, so that a signature made for anything else never counts here; topic and
-sequence are inside it, so that a message counts only where and as often as it was sent.
+Rule: what is signed begins with ``CONTEXT``, so that a signature made for anything else never counts here; topic
+and sequence are inside it, so that a message counts only where and as often as it was sent.
 """
 
 import hashlib
@@ -19,8 +19,8 @@ from fedagent.wire.codec import decode, encode
 from fedagent.wire.values import PROTOCOL
 
 CONTEXT: Final = "fedagent/v1 control message"
-"""Names the use of the key, as RFC 9052 section 4.4 (COSE) and RFC 8446 section 4.4.3 (TLS 1.3) have it. Constant: it
-changes only with the layout of ``Signed``."""
+"""Names the use of the key, as RFC 9052 section 4.4 (COSE) and RFC 8446 section 4.4.3 (TLS 1.3) do: the same key signs
+TLS handshakes, whose content begins with 64 spaces. Constant: it changes only with the layout of ``Signed``."""
 
 OVERHEAD_BYTES: Final = CERTIFICATE_BYTES + 256
 """At most this many bytes of an envelope are not its body: certificate, signature, numbers, field names."""

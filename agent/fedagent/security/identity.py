@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who a certificate says that its holder is, and how that is written in it.
 
-Rule: an identity that exists is a lawful one; role and name come from the certificate, never from what a message says.
+Rule: an identity that exists is a lawful one; role and name come from the certificate, never from what a message
+says.
 """
 
 from typing import Final

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control message to signed bytes for its topic, and back with every check that needs no memory.
 
-Rule: the topic decides who may speak and which one type is decoded; the message must say the same. Repeats are for the
-receiver's store to refuse, and whether ``address.site`` is meant for this program is for the receiver.
+Rule: the topic decides who may speak and which one type is decoded; the message must say the same. Repeats are for
+the receiver's store to refuse, and whether ``address.site`` is this program's site is for the receiver.
 """
 
 from datetime import datetime

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Secrets to one recipient: HPKE (RFC 9180), base mode, X25519, HKDF-SHA256, AES-256-GCM.
 
-Rule: every sealed secret is bound to what it is for by a context (HPKE's ``info``); the two contexts below are all that
-exist, begin with different constants, and change only with the protocol version. The sender is proven by the envelope
-around it, not here.
+Rule: every sealed secret is bound to what it is for by a context (HPKE's ``info``); the two contexts below are all
+that exist, begin with different constants, and change only with the protocol version. The sender is proven by the
+envelope around it, not here.
 """
 
 from typing import Final

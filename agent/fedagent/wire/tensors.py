@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The header of a safetensors file: names, shapes and where the data begin (format: huggingface/safetensors README).
+"""The header of a safetensors file: names, shapes, where the data begin (https://github.com/huggingface/safetensors).
 
 Rule: a header that is read has exactly one meaning: float32 only, every byte of the file belongs to one tensor, no
 duplicate key, no metadata. What we write is canonical, so equal shapes are equal bytes.

@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from fedagent.core.approval import Approval, objection
+from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
 from tests.fakes.examples import OTHER_STUDY, STUDY
 
@@ -63,6 +64,21 @@ def test_the_right_digest_under_another_name_is_no_approval() -> None:
 def test_rounds_end_where_the_approval_does(rounds: int | None, round_number: int, *, allowed: bool) -> None:
     text = objection(STUDY, round_number, msgspec.structs.replace(APPROVAL, rounds=rounds))
     assert (text is None) == allowed
+
+
+@pytest.mark.parametrize(
+    ("kind", "round_number", "allowed"),
+    [
+        (RoundKind.TRAIN, 10, True),
+        (RoundKind.TRAIN, 11, False),
+        (RoundKind.EVALUATE, 11, True),
+        (RoundKind.EVALUATE, 12, False),
+    ],
+)
+def test_the_round_after_the_last_may_only_evaluate(
+    kind: RoundKind, round_number: int, *, allowed: bool
+) -> None:
+    assert (objection(STUDY, round_number, APPROVAL, kind) is None) == allowed
 
 
 @pytest.mark.parametrize("digest", ["", "ab" * 31, "AB" * 32, "ab" * 32 + "\n", "zz" * 32])

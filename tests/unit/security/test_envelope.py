@@ -4,15 +4,17 @@
 import hashlib
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, derive_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedagent.errors import WireError
+from fedagent.security.certificates import Signer, Trust, key_to_pem
 from fedagent.security.envelope import CONTEXT, LAST_SEQUENCE, OVERHEAD_BYTES, Envelope, sign, verify
 from fedagent.security.identity import Identity
 from fedagent.wire.codec import encode
@@ -131,3 +133,25 @@ def test_the_signature_covers_context_and_all_that_the_design_names() -> None:
     covered = msgspec.msgpack.encode([CONTEXT, 1, TOPIC, 7, digest, b"body"])
     public_key_of(envelope.certificate).verify(envelope.signature, covered, ECDSA(SHA256()))
     assert CONTEXT == "fedagent/v1 control message"
+
+
+# --- the envelope of protocol version 1, made once ------------------------------------------------------------------
+
+GOLDEN = Path(__file__).parents[2] / "data" / "golden" / "envelope-v1"
+GOLDEN_KEY = derive_private_key(0x6665646167656E74, SECP256R1())
+
+
+def golden_signer() -> Signer:
+    return Signer((GOLDEN / "site.crt").read_bytes(), key_to_pem(GOLDEN_KEY, None))
+
+
+def test_an_envelope_is_written_as_it_was_at_this_protocol_version() -> None:
+    made = sign(b"body", topic=TOPIC, sequence=7, signer=golden_signer())
+    assert made.hex() == (GOLDEN / "envelope.hex").read_text("ascii").replace("\n", "")
+
+
+def test_an_envelope_is_read_as_it_was_at_this_protocol_version() -> None:
+    data = bytes.fromhex((GOLDEN / "envelope.hex").read_text("ascii"))
+    trust = Trust((GOLDEN / "ca.crt").read_bytes())
+    verified = verify(data, topic=TOPIC, trust=trust, now=NOW, limit_bytes=LIMIT)
+    assert (verified.body, verified.sender.name, verified.sequence) == (b"body", "clinic-a", 7)
