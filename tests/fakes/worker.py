@@ -8,7 +8,6 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from fedagent.channel import FrameChannel, close_all, sealed_memfd
@@ -36,9 +35,7 @@ class WorkerChild:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.channel.close()
         if self.exit_code is None:
             os.kill(self.pid, signal.SIGKILL)
