@@ -30,22 +30,21 @@ class Intake:
         self._folder, self._collector = folder, collector
         self._expected: dict[tuple[str, str], Complete] = {}
 
-    def has(self, blob: bytes) -> bool:
-        """Whether the update is here whole."""
-        return self._folder.path(blob) is not None
-
     def path(self, blob: bytes) -> Path | None:
         """Where the whole update lies."""
         return self._folder.path(blob)
 
-    def expect(self, site: str, study: str, number: int, manifest: Manifest, now: float) -> None:
+    def expect(self, site: str, study: str, number: int, manifest: Manifest, now: float) -> bool:
         """The site will be granted the chunks that lack; again after a repeat of its offer.
 
         Args:
             now: monotonic seconds.
+
+        Returns:
+            Whether all of it is here already.
         """
         self._expected[site, study] = Complete(number, blob_digest(manifest))
-        self._collector.offer(site, study, manifest, now)
+        return self._collector.offer(site, study, manifest, now) is not None
 
     def chunk(self, site: str, study: str, payload: bytes, now: float) -> Complete | None:
         """Stores a chunk; gives the update that it completes.
@@ -53,9 +52,9 @@ class Intake:
         Raises:
             WireError: not a chunk of what this site offered.
         """
-        self._collector.chunk(site, study, payload, now)
+        whole = self._collector.chunk(site, study, payload, now)
         reach(Failpoint.AGGREGATOR_CHUNK_STORED)
-        return None
+        return self._expected.get((site, study)) if whole else None
 
     def grants(self, now: float) -> list[tuple[str, Grant]]:
         """What is to be asked of which site now."""
@@ -78,6 +77,6 @@ class Intake:
 
     def sweep(self, keep: set[bytes]) -> None:
         """Deletes what a process that died left behind."""
-        for digest in self._folder.digests():
+        for digest in self._folder.digests() | self._folder.unfinished():
             if digest not in keep:
                 self._folder.delete(digest)

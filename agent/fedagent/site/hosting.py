@@ -118,7 +118,7 @@ class Hosting:
     def _copy(self, sealed: JobSealed, descriptors: tuple[int, ...]) -> Manifest:
         if not descriptors:
             return Manifest(size_bytes=0, chunk_bytes=sealed.chunk_bytes, chunks=())
-        return self._spool.add(_chunks(descriptors[0], sealed.chunk_bytes), sealed.chunk_bytes)
+        return self._spool.add_file(_chunks(descriptors[0], sealed.chunk_bytes), sealed.chunk_bytes)
 
 
 def _chunks(descriptor: int, chunk_bytes: int) -> Iterator[bytes]:
