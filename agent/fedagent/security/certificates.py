@@ -21,9 +21,9 @@ from fedagent.wire.topics import Role
 CERTIFICATE_BYTES: Final = 4096
 """Longest certificate that is looked at; ours have about 700 bytes."""
 
-_SIGNATURE: Final = ec.ECDSA(
-    hashes.SHA256(), deterministic_signing=True
-)  # RFC 6979: no random number to get wrong
+# RFC 6979: no random number to get wrong, and the same message is the same bytes when it is sent again.
+_SIGNATURE: Final = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)
+
 _UNDERSTOOD: Final = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
