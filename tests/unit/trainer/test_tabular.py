@@ -389,6 +389,12 @@ def test_a_model_with_values_that_are_not_finite_is_not_evaluated(site: Site) ->
     assert failure(site, site.job(make_task()), model).reason is Reason.NOT_FINITE
 
 
+def test_outputs_that_no_message_could_carry_count_as_not_finite(site: Site) -> None:
+    model = make_model(make_task())
+    model["layers.0.bias"][0] = 1e38
+    assert failure(site, site.job(make_task()), model).reason is Reason.NOT_FINITE
+
+
 def test_another_tasks_model_is_refused(site: Site) -> None:
     assert (
         failure(site, site.job(make_task()), make_model(make_task(hidden=(3,)))).reason is Reason.UNREADABLE

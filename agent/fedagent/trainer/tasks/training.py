@@ -36,6 +36,9 @@ from fedagent.wire.study import (
 EVALUATION_ROWS = 65_536
 """Rows that go through the network at once where no gradient is needed: bounds the memory of a wide layer."""
 
+DIVERGED = 1e29
+"""An output or a loss beyond it counts as not finite: ``wire.values.Finite``, which carries them, ends at 1e30."""
+
 _OPTIMIZER = "optimizer."
 
 
@@ -98,7 +101,7 @@ class Network(torch.nn.Module):
                 self(block).numpy() for block in torch.split(torch.from_numpy(rows.features), EVALUATION_ROWS)
             ]
         logits = np.concatenate(blocks).astype(np.float64)
-        if not np.isfinite(logits).all():
+        if not (np.abs(logits) <= DIVERGED).all():  # NaN is not
             raise TaskError(Reason.NOT_FINITE, "the model's outputs are not finite on this site's rows")
         return logits
 
@@ -175,7 +178,7 @@ class Training:
         self._optimizer.zero_grad()
         loss = _loss(self.network(features), labels)
         value = loss.item()
-        if not math.isfinite(value):
+        if not value <= DIVERGED:  # NaN is not
             raise TaskError(
                 Reason.NOT_FINITE,
                 f"the loss of step {self.step + 1} is not finite: a lower learning rate may help",
