@@ -215,7 +215,8 @@ def play(
         state, more = agent.step(state, event, at(now))
         done += more
     if expect is not None:
-        assert [words(each) for each in done if not isinstance(each, do.Tell)] == list(expect)
+        performed = [words(each) for each in done if not isinstance(each, do.Tell)]
+        assert performed == list(expect), f"performed {performed}, expected {list(expect)}"
     return state, done
 
 

@@ -1,0 +1,425 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable, Sequence
+
+import msgspec
+import pytest
+
+from fedagent.core import commands as do
+from fedagent.core import events as on
+from fedagent.core.participation import OBSERVING, drop_blobs, positions
+from fedagent.core.round import Phase
+from fedagent.core.state import AgentState, StudyState
+from fedagent.wire import messages as m
+from fedagent.wire.manifest import blob_digest
+from fedagent.wire.study import study_digest
+from tests.fakes import examples
+from tests.fakes.site import (
+    EMPTY,
+    KEY,
+    MANIFEST,
+    NAME,
+    STUDY,
+    Step,
+    announcement,
+    approvals,
+    at,
+    blob_of,
+    came,
+    failed,
+    fetched,
+    heard,
+    joined,
+    model_key,
+    named,
+    only,
+    play,
+    progressed,
+    ready,
+    refused,
+    sending,
+    site,
+    spooled,
+    told,
+    training,
+)
+
+UPDATE = blob_digest(MANIFEST)
+OTHER_KEY = b"\x08" + bytes(31)
+ANSWERED = ["strike heart-1/join", "strike heart-1/offer", "strike heart-1/decline"]
+OPENED = [*ANSWERED, "drop blobs"]
+JOINED = ["strike heart-1/decline", "post heart-1/join"]
+REVOKED = ["strike heart-1/join", "stop heart-1 and erase", "post heart-1/decline"]
+DECLINED = ["strike heart-1/join", "post heart-1/decline"]
+
+
+def known() -> AgentState:
+    """The trainer's key is known."""
+    return site(record=msgspec.structs.replace(site().record, trainer_key=KEY))
+
+
+def waiting() -> AgentState:
+    """A study is announced and not approved."""
+    state, _ = play(known(), [heard(announcement())])
+    return state
+
+
+def fetching() -> AgentState:
+    state, _ = play(joined(), [model_key()])
+    return state
+
+
+def delivered() -> AgentState:
+    state, _ = play(sending(), [receipt()])
+    return state
+
+
+def declined() -> AgentState:
+    state, _ = play(training(), [failed()])
+    return state
+
+
+def ended() -> AgentState:
+    state, _ = play(sending(), [ending()])
+    return state
+
+
+def the(state: AgentState) -> StudyState:
+    return state.studies[NAME]
+
+
+def receipt(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
+    return heard(m.Receipt(study=NAME, round=number, blob=blob))
+
+
+def grant(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
+    return heard(m.Grant(study=NAME, round=number, blob=blob, chunks=(0, 1), stored=0))
+
+
+def refusal(number: int = 1, text: str = "") -> on.MessageArrived:
+    return heard(m.Refusal(study=NAME, round=number, reason=m.Reason.ROUND_CLOSED, text=text))
+
+
+def ending(number: int = 2) -> on.MessageArrived:
+    return heard(announcement(number, round_kind=m.RoundKind.ENDED))
+
+
+ALL_PHASES: dict[Phase, Callable[[], AgentState]] = {
+    Phase.UNAPPROVED: waiting,
+    Phase.JOINING: joined,
+    Phase.FETCHING: fetching,
+    Phase.READY: ready,
+    Phase.TRAINING: training,
+    Phase.SPOOLED: sending,
+    Phase.DELIVERED: delivered,
+    Phase.DECLINED: declined,
+    Phase.ENDED: ended,
+}
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_there_is_a_state_of_each_phase(phase: Phase) -> None:
+    assert the(ALL_PHASES[phase]()).phase is phase
+
+
+# --- what each event does in each phase; where a phase is not listed, nothing ------------------------------------------
+
+CANCELLED = [*ANSWERED, "drop blobs"]
+HAD_JOB = "stop heart-1"
+
+EFFECTS: dict[str, tuple[Step, dict[Phase, tuple[Phase, list[str]]]]] = {
+    "the key comes": (model_key(), {Phase.JOINING: (Phase.FETCHING, ["strike heart-1/join", "fetch heart-1"])}),
+    "another model's key comes": (
+        heard(m.ModelKey(study=NAME, round=1, blob=examples.OTHER, secret=examples.SEALED)), {}),
+    "another round's key comes": (model_key(3), {}),
+    "the model comes": (fetched(), {Phase.FETCHING: (Phase.READY, [])}),
+    "another model comes": (fetched(3), {}),
+    "a study that is not known has a model": (fetched(1, named("lung-1")), {}),
+    "the update is spooled": (
+        spooled(),
+        {Phase.READY: (Phase.SPOOLED, ["post heart-1/offer"]), Phase.TRAINING: (Phase.SPOOLED, ["post heart-1/offer"])}
+        | {phase: (phase, ["drop blobs"]) for phase in Phase if phase not in {Phase.READY, Phase.TRAINING}}),
+    "the job fails": (
+        failed(),
+        dict.fromkeys((Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING), (Phase.DECLINED, DECLINED))),
+    "another round's job fails": (failed(3), {}),
+    "the job is refused": (
+        refused(),
+        dict.fromkeys((Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING), (Phase.DECLINED, DECLINED))),
+    "the job is refused before its round is proven": (refused(3), {Phase.TRAINING: (Phase.DECLINED, DECLINED)}),
+    "chunks are granted": (grant(), {Phase.SPOOLED: (Phase.SPOOLED, ["grant heart-1"])}),
+    "another update's chunks are granted": (grant(blob=examples.OTHER), {}),
+    "the receipt comes": (receipt(), {Phase.SPOOLED: (Phase.DELIVERED, ["strike heart-1/offer", "drop blobs"])}),
+    "another update's receipt comes": (receipt(blob=examples.OTHER), {}),
+    "another round's receipt comes": (receipt(3), {}),
+    "the aggregator refuses": (
+        refusal(),
+        dict.fromkeys((Phase.UNAPPROVED, Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.SPOOLED), (Phase.DECLINED, CANCELLED))
+        | {Phase.TRAINING: (Phase.DECLINED, [*CANCELLED, HAD_JOB]),
+           Phase.DECLINED: (Phase.DECLINED, ["strike heart-1/decline"])}),
+    "the aggregator refuses another round": (refusal(3), {}),
+    "the round is cancelled": (
+        heard(m.Cancel(study=NAME, round=1, reason=m.Reason.STUDY_STOPPED)),
+        dict.fromkeys((Phase.UNAPPROVED, Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.SPOOLED), (Phase.DECLINED, CANCELLED))
+        | {Phase.TRAINING: (Phase.DECLINED, [*CANCELLED, HAD_JOB]),
+           Phase.DECLINED: (Phase.DECLINED, ["strike heart-1/decline"])}),
+    "root revokes": (
+        approvals(),
+        dict.fromkeys((Phase.JOINING, Phase.FETCHING, Phase.READY), (Phase.UNAPPROVED, REVOKED))
+        | {Phase.TRAINING: (Phase.UNAPPROVED, [*REVOKED, HAD_JOB])}),
+    "root approves": (approvals(STUDY), {Phase.UNAPPROVED: (Phase.JOINING, JOINED)}),
+    "the next round opens": (
+        heard(announcement(2)),
+        {phase: (Phase.JOINING, [*OPENED, *JOINED]) for phase in Phase}
+        | {Phase.UNAPPROVED: (Phase.UNAPPROVED, OPENED), Phase.TRAINING: (Phase.JOINING, [*OPENED, *JOINED, HAD_JOB])}),
+    "the study ends": (
+        ending(2),
+        dict.fromkeys(Phase, (Phase.ENDED, OPENED))
+        | {Phase.TRAINING: (Phase.ENDED, [*OPENED, HAD_JOB]), Phase.ENDED: (Phase.ENDED, [])}),
+    "an earlier round is announced": (heard(announcement(1)), {}),
+    "a round for other sites is announced": (
+        heard(announcement(2, named(NAME, federation=msgspec.structs.replace(STUDY.federation, sites=("b", "c"))))), {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("what", EFFECTS)
+def test_an_event_has_its_effect_in_each_phase(what: str, phase: Phase) -> None:
+    event, effects = EFFECTS[what]
+    then, expect = effects.get(phase, (phase, []))
+    state, _ = play(ALL_PHASES[phase](), [event], expect=expect)
+    assert the(state).phase is then
+
+
+# --- announcements --------------------------------------------------------------------------------------------------
+
+
+def test_the_hello_of_the_aggregator_names_what_to_follow() -> None:
+    studies = (m.OpenStudy(study="heart-1", round=3), m.OpenStudy(study="lung-1", round=1))
+    play(
+        site(),
+        [heard(m.AggregatorHello(version="0.1.0", protocol=1, studies=studies))],
+        expect=["follow study heart-1", "follow study lung-1"],
+    )
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_round_that_is_announced_again_goes_on_with_the_newer_signature(phase: Phase) -> None:
+    state = ALL_PHASES[phase]()
+    later = msgspec.structs.replace(the(state).announcement, deadline_at=1_760_000_000.0)
+    again, _ = play(state, [on.MessageArrived(message=later, payload=b"newer")], expect=[])
+    assert the(again) == msgspec.structs.replace(the(state), announcement=later, payload=b"newer")
+
+
+def test_a_new_round_forgets_the_last_one() -> None:
+    state, done = play(sending(), [(5, heard(announcement(2)))])
+    study = the(state)
+    assert (study.round, study.offer, study.update, study.model_key, study.rows) == (2, None, b"", b"", 0)
+    assert study.since == at(5).wall
+    assert "study heart-1: round 2 of 10 is open" in told(done)
+
+
+def test_a_changed_study_needs_a_new_approval() -> None:
+    changed = named(NAME, purpose="Something else.")
+    state, done = play(training(), [heard(announcement(2, changed))])
+    assert the(state).phase is Phase.UNAPPROVED
+    assert the(state).note.startswith("study heart-1 was changed after its approval")
+    assert the(state).note in told(done)
+
+
+def test_the_end_of_a_study_is_told() -> None:
+    _, done = play(delivered(), [ending()])
+    assert "study heart-1 has ended after round 1" in told(done)
+
+
+# --- approvals ------------------------------------------------------------------------------------------------------
+
+
+def test_a_study_that_waits_for_its_approval_says_how_to_give_it_once() -> None:
+    state, done = play(known(), [heard(announcement()), approvals(), approvals()])
+    warnings = [each for each in only(do.Tell, done) if each.reason == "approval"]
+    assert [each.text for each in warnings] == [the(state).note]
+    assert (
+        the(state).note
+        == "study heart-1 is not approved here: sudo fedagent study approve heart-1 --dataset NAME"
+    )
+
+
+def test_an_approved_study_knows_its_dataset() -> None:
+    assert the(joined()).dataset == "cardiology"
+
+
+def test_a_study_can_be_approved_before_it_is_announced() -> None:
+    state, done = play(known(), [approvals(STUDY), heard(announcement())], expect=[*OPENED, *JOINED])
+    (join,) = [each.message for each in only(do.Post, done)]
+    assert join == m.Join(study=NAME, round=1, study_digest=study_digest(STUDY), trainer_key=KEY)
+    assert the(state).note == "waits for the model's key"
+
+
+def test_an_approval_that_is_given_again_takes_the_decline_back() -> None:
+    state, _ = play(ready(), [approvals()])
+    assert (the(state).trainer_key, the(state).model_key) == (b"", b"")
+    play(state, [approvals(STUDY)], expect=["strike heart-1/decline", "post heart-1/join"])
+
+
+def test_what_was_revoked_is_declined_with_its_reason() -> None:
+    state, done = play(ready(), [approvals()])
+    (decline,) = [each.message for each in only(do.Post, done)]
+    assert decline == m.Decline(study=NAME, round=1, reason=m.Reason.REVOKED)
+    assert the(state).note.startswith("study heart-1 is not approved here")
+    assert [(each.severity, each.reason) for each in only(do.Tell, done)] == [
+        (do.Severity.WARNING, "revoked")
+    ]
+
+
+def test_an_approval_for_fewer_rounds_ends_with_them() -> None:
+    state, _ = play(known(), [approvals(STUDY, rounds=1), heard(announcement(1)), heard(announcement(2))])
+    assert the(state).phase is Phase.JOINING
+    state, _ = play(state, [heard(announcement(3))])
+    assert the(state).phase is Phase.UNAPPROVED
+    assert the(state).note == "round 3 of study heart-1 is beyond the approved 1 rounds"
+
+
+def test_a_site_that_observes_never_joins() -> None:
+    observing = msgspec.structs.replace(known(), observe=True)
+    state, done = play(observing, [approvals(STUDY), heard(announcement())], expect=OPENED)
+    assert the(state).note == OBSERVING
+    assert OBSERVING in told(done)
+
+
+@pytest.mark.parametrize("phase", [Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING])
+def test_a_site_that_began_to_observe_gives_its_work_up(phase: Phase) -> None:
+    state, _ = play(msgspec.structs.replace(ALL_PHASES[phase](), observe=True), [approvals(STUDY)])
+    assert (the(state).phase, the(state).note) == (Phase.UNAPPROVED, OBSERVING)
+
+
+def test_each_study_is_approved_for_itself() -> None:
+    lung = named("lung-1")
+    state, _ = play(known(), [heard(announcement()), heard(announcement(1, lung)), approvals(lung)])
+    assert {name: study.phase for name, study in state.studies.items()} == {
+        "heart-1": Phase.UNAPPROVED,
+        "lung-1": Phase.JOINING,
+    }
+
+
+# --- the trainer's key ----------------------------------------------------------------------------------------------
+
+
+def begun() -> AgentState:
+    """Approved, and the first trainer is on its way."""
+    state, _ = play(site(), [approvals(STUDY), heard(announcement())])
+    assert the(state).note == "waits for the trainer to come up once"
+    return starts(state)
+
+
+def starts(state: AgentState) -> AgentState:
+    trainer = msgspec.structs.replace(state.trainer, stage="starting", since=at(0).monotonic)
+    return msgspec.structs.replace(
+        state, trainer=msgspec.convert(msgspec.to_builtins(trainer), type(trainer))
+    )
+
+
+def test_a_site_joins_when_its_trainer_came_up_once() -> None:
+    state, _ = play(begun(), [came()], expect=JOINED)
+    assert (state.record.trainer_key, the(state).trainer_key) == (KEY, KEY)
+
+
+@pytest.mark.parametrize("begin", [joined, fetching, ready])
+def test_a_trainer_that_lost_its_key_joins_with_the_new_one(begin: Callable[[], AgentState]) -> None:
+    state, done = play(starts(begin()), [came(OTHER_KEY)], expect=JOINED)
+    assert (state.record.trainer_key, the(state).trainer_key) == (OTHER_KEY, OTHER_KEY)
+    assert (the(state).phase, the(state).model_key) == (Phase.JOINING, b"")
+    (join,) = [each.message for each in only(do.Post, done)]
+    assert isinstance(join, m.Join)
+    assert join.trainer_key == OTHER_KEY
+
+
+@pytest.mark.parametrize("begin", [joined, fetching, ready, sending, delivered])
+def test_the_trainer_that_comes_again_changes_nothing(begin: Callable[[], AgentState]) -> None:
+    before = starts(begin())
+    state, _ = play(before, [came()], expect=[])
+    assert state.studies == before.studies
+
+
+def test_a_site_that_has_not_read_its_approvals_yet_waits_for_them() -> None:
+    state, _ = play(starts(msgspec.structs.replace(joined(), approvals={})), [came(OTHER_KEY)], expect=[])
+    assert (the(state).phase, the(state).trainer_key) == (Phase.UNAPPROVED, b"")
+    play(state, [approvals(STUDY)], expect=JOINED)
+
+
+# --- the update -----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_spooled_is_offered_as_the_gate_sealed_it() -> None:
+    state, done = play(training(), [spooled()])
+    offer = m.UpdateOffer(study=NAME, round=1, manifest=MANIFEST, secret=examples.SEALED)
+    assert [each.message for each in only(do.Post, done)] == [offer]
+    study = the(state)
+    assert (study.offer, study.update, study.rows, study.metrics) == (offer, UPDATE, 242, examples.METRICS)
+    assert "study heart-1: update of round 1 is sealed, 300000 bytes, 242 rows" in told(done)
+
+
+def test_the_result_of_an_evaluation_is_offered_without_bytes() -> None:
+    state, _ = play(training(), [spooled(manifest=EMPTY)])
+    assert the(state).update == blob_digest(EMPTY)
+
+
+@pytest.mark.parametrize("message", [receipt(), refusal()], ids=["receipt", "refusal"])
+def test_an_answered_update_leaves_the_spool(message: on.MessageArrived) -> None:
+    state, done = play(sending(), [message])
+    assert (the(state).offer, the(state).update) == (None, b"")
+    (drop,) = only(do.DropBlobs, done)
+    assert drop.keep == frozenset({blob_of(1)})
+
+
+def test_a_grant_names_the_chunks() -> None:
+    _, done = play(sending(), [grant()])
+    assert only(do.Grant, done) == [do.Grant(study=NAME, blob=UPDATE, chunks=(0, 1))]
+
+
+@pytest.mark.parametrize(
+    ("begin", "keep"),
+    [
+        pytest.param(waiting, [blob_of(1)], id="the model of an open study"),
+        pytest.param(sending, [blob_of(1), UPDATE], id="and its update"),
+        pytest.param(delivered, [blob_of(1)], id="not the update that was delivered"),
+        pytest.param(ended, [], id="nothing of a study that has ended"),
+        pytest.param(site, [], id="nothing without a study"),
+    ],
+)
+def test_what_is_needed_stays_on_the_disk(begin: Callable[[], AgentState], keep: Sequence[bytes]) -> None:
+    assert drop_blobs(begin()).keep == frozenset(keep)
+
+
+# --- reasons --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        pytest.param("closed at its deadline", "closed at its deadline", id="in the aggregator's words"),
+        pytest.param("", "round closed", id="in ours, where it has none"),
+    ],
+)
+def test_a_refusal_has_a_reason(text: str, note: str) -> None:
+    state, done = play(sending(), [refusal(text=text)])
+    assert the(state).note == note
+    assert told(done) == [f"study heart-1: the aggregator ended our part in round 1: {note}"]
+
+
+def test_a_refusal_of_a_study_that_is_not_known_changes_nothing() -> None:
+    assert play(site(), [refusal()], expect=[])[0].studies == {}
+
+
+def test_a_failed_job_is_declined_with_its_reason() -> None:
+    state, done = play(training(), [progressed(), failed()])
+    (decline,) = [each.message for each in only(do.Post, done)]
+    assert decline == m.Decline(study=NAME, round=1, reason=m.Reason.NOT_FINITE, text="the loss is NaN")
+    assert the(state).note == "the loss is NaN"
+    assert told(done)[-1] == "study heart-1: round 1 declined: the loss is NaN"
+
+
+def test_the_position_of_a_study_is_its_round_phase_and_update() -> None:
+    assert positions(sending().studies.values()) == (
+        m.StudyPosition(study=NAME, round=1, phase="sending the update", update=UPDATE),
+    )
+    assert positions(ready().studies.values())[0].update is None
