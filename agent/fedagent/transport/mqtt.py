@@ -87,6 +87,10 @@ class MqttLink:
         self._backoff = Backoff()
         self._told: set[str] = set()
         self.on_room: Callable[[], None] = _nothing
+        self.bytes_up = 0
+        """Payloads handed over since the start."""
+        self.bytes_down = 0
+        """Payloads that came since the start."""
 
     @property
     def connected(self) -> bool:
@@ -106,6 +110,7 @@ class MqttLink:
         """
         if self._connection and self._connection.accepted:
             self._connection.publish(topic, payload, retain=retain)
+            self.bytes_up += len(payload)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """Asks for these topics; a refusal is logged. While disconnected nothing happens."""
@@ -184,6 +189,8 @@ class MqttLink:
         if isinstance(event, Connected):
             log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
             self._told.clear()
+        elif isinstance(event, Arrived):
+            self.bytes_down += len(event.payload)
         self._on_event(event)
 
 
