@@ -7,6 +7,7 @@ Rule: float32, little-endian, in the order of the header; what is read is a copy
 import mmap
 import os
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from fedagent.wire.tensors import FLOAT_BYTES, HEADER_BYTES, encode_header, pars
 Tensor = NDArray[np.float32]
 Tensors = dict[str, Tensor]
 
-_DTYPE = np.dtype("<f4")
+_DTYPE: Final = np.dtype("<f4")
 
 
 def read_tensors(descriptor: int) -> Tensors:

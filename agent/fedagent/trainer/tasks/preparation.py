@@ -35,7 +35,7 @@ from fedagent.wire.study import (
 Floats = NDArray[np.float64]
 Table = Mapping[str, MaskedColumn]
 
-EPSILON = 1e-9
+EPSILON: Final = 1e-9
 """Added to the standard deviation, as FLamby does (du Terrail et al. 2022, Fed-Heart-Disease)."""
 
 

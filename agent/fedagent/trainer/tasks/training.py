@@ -8,7 +8,7 @@ global generator, no clock (but where the work is in seconds). So a checkpoint o
 import hashlib
 import math
 import time
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 import numpy as np
@@ -33,13 +33,13 @@ from fedagent.wire.study import (
     model_shapes,
 )
 
-EVALUATION_ROWS = 65_536
+EVALUATION_ROWS: Final = 65_536
 """Rows that go through the network at once where no gradient is needed: bounds the memory of a wide layer."""
 
-DIVERGED = 1e29
+DIVERGED: Final = 1e29
 """An output or a loss beyond it counts as not finite: ``wire.values.Finite``, which carries them, ends at 1e30."""
 
-_OPTIMIZER = "optimizer."
+_OPTIMIZER: Final = "optimizer."
 
 
 def configure(threads: int) -> None:
