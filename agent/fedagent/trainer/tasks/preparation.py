@@ -7,7 +7,7 @@ the test rows, so that evaluation is honest. Rows keep the snapshot's order. No 
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 import numpy as np
