@@ -18,7 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedagent.errors import ConfigurationError, StorageError, UsageError
-from fedagent.security.certificates import alternative_name, key_to_pem, load_key, make_key, subject
+from fedagent.security.certificates import (
+    alternative_name,
+    key_fingerprint,
+    key_to_pem,
+    load_key,
+    make_key,
+    subject,
+)
 from fedagent.security.identity import AGGREGATOR, AUTHORITY, Identity
 from fedagent.storage.files import make_private_folder, write_atomically
 from fedagent.wire.topics import Role
@@ -37,12 +44,14 @@ class Issued(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     Attributes:
         serial: hexadecimal, as ``openssl x509 -serial`` prints it.
         fingerprint: SHA-256 of the certificate, hexadecimal.
+        key_fingerprint: of its public key: what ``fedagent enroll --request`` showed to the site's administrator.
         not_after: ISO 8601.
     """
 
     serial: str
     name: str
     fingerprint: str
+    key_fingerprint: str
     not_after: str
 
 
@@ -224,6 +233,7 @@ class Authority:
             serial=f"{certificate.serial_number:X}",
             name=name,
             fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+            key_fingerprint=key_fingerprint(certificate.public_key()),
             not_after=certificate.not_valid_after_utc.isoformat(),
         )
         lines = [msgspec.json.encode(each) + b"\n" for each in (*self.issued(), entry)]

@@ -15,11 +15,18 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, UsageError, WireError
-from fedagent.security.certificates import Signer, Trust, key_to_pem, load_key, make_key, make_request
+from fedagent.security.certificates import (
+    Signer,
+    Trust,
+    key_fingerprint,
+    key_to_pem,
+    load_key,
+    make_key,
+    make_request,
+)
 from fedagent.storage.files import write_atomically
 from fedagent.storage.settings import read_settings
 
@@ -107,14 +114,8 @@ def request(settings: Settings) -> Requested:
         text = make_request(key, settings.site.name).decode()
     except WireError as error:
         raise ConfigurationError(f"site.name: {error}") from error
-    public = key.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    digest = hashes.Hash(hashes.SHA256())
-    digest.update(public)
-    return Requested(
-        site=settings.site.name, key=str(path), fingerprint=digest.finalize().hex(":"), request=text
-    )
+    fingerprint = key_fingerprint(key.public_key())
+    return Requested(site=settings.site.name, key=str(path), fingerprint=fingerprint, request=text)
 
 
 def install(settings: Settings, certificate: Path, ca: Path | None) -> Installed:

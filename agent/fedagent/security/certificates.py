@@ -5,6 +5,7 @@ Rule: a certificate means something only after ``Trust.identify``; the time is p
 reason. A peer's bytes that are wrong raise ``WireError``, an administrator's file ``ConfigurationError``.
 """
 
+import hashlib
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +13,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from fedagent.errors import ConfigurationError, WireError
@@ -69,6 +71,12 @@ def load_key(pem: bytes, password: bytes | None) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not _is_p256(key.public_key()):
         raise ConfigurationError("the private key is not ECDSA P-256: make it with fedagent enroll --request")
     return key
+
+
+def key_fingerprint(key: CertificatePublicKeyTypes) -> str:
+    """SHA-256 of the public key (SubjectPublicKeyInfo, DER), as two people compare it over the telephone."""
+    public = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(public).hexdigest()
 
 
 def make_request(key: ec.EllipticCurvePrivateKey, name: str) -> bytes:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedagent.aggregator.authority import CLOCK_SKEW, LEAF_LIFE, Authority
 from fedagent.errors import ConfigurationError, FedagentError, StorageError, UsageError, WireError
-from fedagent.security.certificates import Signer, Trust, key_to_pem, make_key, make_request
+from fedagent.security.certificates import Signer, Trust, key_fingerprint, key_to_pem, make_key, make_request
 from fedagent.security.identity import AGGREGATOR, Identity
 from fedagent.wire.topics import Role
 from tests.fakes.certificates import NOW, der
@@ -188,13 +188,15 @@ def test_the_broker_needs_names_that_are_names(
 
 
 def test_every_certificate_is_recorded(authority: Authority) -> None:
-    pem = authority.sign_request(make_request(make_key(), "clinic-a"), None)
+    key = make_key()
+    pem = authority.sign_request(make_request(key, "clinic-a"), None)
     authority.issue_aggregator()
     authority.issue_broker(["localhost"], [])
     first, *others = authority.issued()
     assert first.name == "clinic-a"
     assert first.serial == f"{load(pem).serial_number:X}"
     assert first.fingerprint == load(pem).fingerprint(hashes.SHA256()).hex()
+    assert first.key_fingerprint == key_fingerprint(key.public_key())
     assert first.not_after == (NOW + LEAF_LIFE).isoformat()
     assert [each.name for each in others] == ["aggregator", "broker"]
 

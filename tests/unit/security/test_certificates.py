@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a certificate must be for its holder to count, and keys and signatures."""
 
+import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,7 @@ from fedagent.security.certificates import (
     Trust,
     alternative_name,
     is_signed,
+    key_fingerprint,
     key_to_pem,
     load_key,
     make_key,
@@ -274,6 +276,13 @@ def test_a_key_that_cannot_be_used_is_a_matter_of_configuration(
 ) -> None:
     with pytest.raises(ConfigurationError, match=reason):
         load_key(text, password)
+
+
+def test_a_keys_fingerprint_is_that_of_its_public_half() -> None:
+    public = KEY.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    assert key_fingerprint(KEY.public_key()) == hashlib.sha256(public).hexdigest()
 
 
 def test_a_request_asks_for_the_sites_names_and_proves_its_key() -> None:
