@@ -1,285 +1,283 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A site for the core's tests: states, events and scripts that ``play`` runs on a clock turned by hand.
+"""Sites in memory that speak the protocol to a real aggregator, over a broker that is a dictionary.
 
-Rule: everything is derived from ``examples.STUDY`` (heart-1, of which clinic-a is a site), so that a script says only
-what matters to it.
+A site follows its studies as a daemon does: hello, join, fetch the model in chunks, train (the identity task), offer,
+send what is granted. What it does wrong is what a test asks for.
 """
 
-from collections.abc import Sequence
-from typing import Final, TypeVar
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
-import msgspec
+import numpy as np
 
-from fedagent.core import agent
-from fedagent.core import commands as do
-from fedagent.core import events as on
-from fedagent.core.approval import Approval
-from fedagent.core.facts import Facts, Instant
-from fedagent.core.governor import Objection, Rung, Standing
-from fedagent.core.settings import GovernorSettings
-from fedagent.core.state import AgentState
-from fedagent.wire import frames
+from fedagent.security.blob import BlobCipher, new_blob_key
+from fedagent.security.certificates import Signer
+from fedagent.security.identity import Identity
+from fedagent.security.mail import open_mail, seal
+from fedagent.security.sealing import model_key_context, new_private_key, public_key, unseal, update_context
+from fedagent.security.sealing import seal as seal_secret
+from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
 from fedagent.wire import messages as m
-from fedagent.wire.manifest import Manifest
-from fedagent.wire.study import Study, study_digest
-from tests.fakes import examples
-
-SITE: Final = "clinic-a"
-STUDY: Final = examples.STUDY
-NAME: Final = STUDY.name
-KEY: Final = examples.KEY
-POLICY: Final = GovernorSettings(resume_after_s=10.0)
-NOON_ON_MONDAY: Final = 12 * 60
-
-T = TypeVar("T")
+from fedagent.wire import topics as t
+from fedagent.wire.codec import decode, encode
+from fedagent.wire.manifest import Manifest, blob_digest, chunk_message, describe
+from fedagent.wire.study import Identity as IdentityTask
+from fedagent.wire.study import Study, model_shapes, study_digest
+from fedagent.wire.tensors import encode_header
+from tests.fakes.certificates import FakeAuthority
+from tests.fakes.clinic import encrypt, holder
 
 
-def at(seconds: float) -> Instant:
-    """A moment so many seconds after a test's beginning, on both clocks."""
-    return Instant(1000.0 + seconds, 1_750_000_000.0 + seconds)
+class MemoryLink:
+    """The aggregator's connection: what it publishes goes to the sites that subscribed, retained messages stay."""
+
+    def __init__(self, on_event: Callable[[MqttEvent], None]) -> None:
+        self._on_event = on_event
+        self.connected = False
+        self.unacknowledged = 0
+        self.on_room: Callable[[], None] = lambda: None
+        self.retained: dict[str, bytes] = {}
+        self.subscribed: list[str] = []
+        self.sites: list[FakeSite] = []
+        self.acknowledged = 0
+        self._sent = 0
+
+    async def run(self) -> None:
+        self.connect()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.connected = False
+
+    def connect(self) -> None:
+        self.connected = True
+        self._on_event(Connected(max_packet_bytes=None))
+
+    def cut(self) -> None:
+        """The broker is gone, with all that it held."""
+        self.connected = False
+        self.retained.clear()
+        self._on_event(Disconnected(reason="cut"))
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        if not self.connected:
+            return
+        if retain:
+            self.retained[topic] = payload
+        for site in self.sites:
+            if topic in site.subscribed or topic.startswith(f"{t.PREFIX}down/{site.name}/"):
+                site.hear(topic, payload)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        self.subscribed += topics
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        pass
+
+    def acknowledge(self, event: Arrived) -> None:
+        self.acknowledged += 1
+
+    def up(self, topic: str, payload: bytes) -> None:
+        """From a site to the aggregator."""
+        self._sent += 1
+        if self.connected:
+            self._on_event(Arrived(topic=topic, payload=payload, mid=self._sent, qos=1))
 
 
-def facts(seconds: float = 0.0, /, **changes: object) -> Facts:
-    """An idle machine at noon on a Monday."""
-    idle = Facts(
-        taken_at=at(seconds).monotonic,
-        weekday=0,
-        minute=NOON_ON_MONDAY,
-        cpu_count=8,
-        cpu_others_ratio=0.0,
-        memory_available_mib=8192,
-    )
-    return msgspec.structs.replace(idle, **changes)
+class FakeSite:
+    """One hospital. Tests set what it does differently before it says hello."""
 
+    def __init__(self, name: str, authority: FakeAuthority, *, rows: int = 100) -> None:
+        self.name, self.rows = name, rows
+        self.signer: Signer = holder(authority, Identity(t.Role.SITE, name))
+        self._trust, self._sequence = authority.trust, 0
+        self.trainer_key = new_private_key()
+        self.link: MemoryLink | None = None
+        self.subscribed: set[str] = set()
+        self.heard: list[m.Message] = []
+        self.announcement: m.Announcement | None = None
+        self.round_changed = asyncio.Event()
+        self.metrics: tuple[m.MetricValue, ...] = (m.MetricValue(name="loss", value=1.0, count=rows),)
+        self.decline: m.Reason | None = None
+        self.offers, self.sends, self.spoils = True, True, False
+        self.values: float | None = None
+        self.model: np.ndarray | None = None
+        self._key: bytes | None = None
+        self._chunks: dict[int, bytes] = {}
+        self._update: list[bytes] = []
+        self._offer: m.UpdateOffer | None = None
+        self._delivered = False
 
-GO: Final = Standing(go=True, objection=None, since=at(0).wall)
-NO: Final = Standing(
-    go=False, objection=Objection(rung=Rung.PAUSE, signal="cpu", text="others use the CPU"), since=at(0).wall
-)
-FULL: Final = Standing(
-    go=False, objection=Objection(rung=Rung.VACATE, signal="memory", text="no memory"), since=at(0).wall
-)
+    # --- what it says -----------------------------------------------------------------------------------------------
 
+    def connect(self, link: MemoryLink) -> None:
+        """Joins the broker and says hello."""
+        self.link = link
+        if self not in link.sites:
+            link.sites.append(self)
+        self.hello()
 
-def site(**changes: object) -> AgentState:
-    """A site that has just started: connected to nothing, following nothing, without approvals."""
-    fresh = AgentState(site=SITE, policy=POLICY, observe=False, keep_warm_s=600.0, standing=NO)
-    return msgspec.structs.replace(fresh, **changes)
+    def hello(self) -> None:
+        position = ()
+        if self.announcement is not None:
+            update = blob_digest(self._offer.manifest) if self._offer and not self._delivered else None
+            position = (
+                m.StudyPosition(
+                    study=self.announcement.study.name,
+                    round=self.announcement.round,
+                    phase="x",
+                    update=update,
+                ),
+            )
+        self.say(m.SiteHello(version="0.1.0", protocol=1, positions=position))
 
+    def say(self, message: m.Message, *, topic: str | None = None) -> bytes:
+        study: str | None = getattr(message, "study", None)
+        where = topic or t.site_topic(self.name, t.message_kind(message), study)
+        self._sequence += 1
+        payload = seal(message, topic=where, sequence=self._sequence, signer=self.signer)
+        self.send(where, payload)
+        return payload
 
-# --- events ---------------------------------------------------------------------------------------------------------
+    def send(self, topic: str, payload: bytes) -> None:
+        assert self.link is not None
+        self.link.up(topic, payload)
 
+    # --- what it hears ----------------------------------------------------------------------------------------------
 
-def sampled(seconds: float, /, **changes: object) -> on.Sampled:
-    """A look at the machine."""
-    return on.Sampled(facts=facts(seconds, **changes))
+    def hear(self, topic: str, payload: bytes) -> None:
+        if topic.startswith(f"{t.PREFIX}all/blob/"):
+            self._hear_blob(topic, payload)
+            return
+        mail = open_mail(payload, topic=topic, trust=self._trust, now=datetime.now(UTC))
+        self.heard.append(mail.message)
+        match mail.message:
+            case m.AggregatorHello(studies=studies):
+                for each in studies:
+                    self._follow(each.study)
+            case m.Announcement() as announcement:
+                self._hear_announcement(announcement)
+            case m.ModelKey() as key:
+                self._hear_key(key)
+            case m.Grant() as grant:
+                self._hear_grant(grant)
+            case m.Receipt():
+                self._delivered = True
+            case _:
+                pass
 
+    def _follow(self, study: str) -> None:
+        assert self.link is not None
+        topic = t.round_topic(study)
+        if topic not in self.subscribed:
+            self.subscribed.add(topic)
+            if topic in self.link.retained:
+                self.hear(topic, self.link.retained[topic])
 
-def named(name: str, **changes: object) -> Study:
-    """The study under another name."""
-    return msgspec.structs.replace(STUDY, name=name, **changes)
+    def _hear_announcement(self, announcement: m.Announcement) -> None:
+        known = self.announcement
+        self.announcement = announcement
+        self.round_changed.set()
+        if known is not None and (known.round, known.model) == (announcement.round, announcement.model):
+            return
+        self._chunks, self._offer, self._delivered, self._key = {}, None, False, None
+        if announcement.round_kind is m.RoundKind.ENDED:
+            return
+        if self.decline is not None:
+            self.say(m.Decline(study=announcement.study.name, round=announcement.round, reason=self.decline))
+        else:
+            self.join()
 
-
-def blob_of(number: int, study: Study = STUDY) -> bytes:
-    """The digest of the model of this round."""
-    return bytes([number % 256]) + study_digest(study)[1:]
-
-
-def announcement(number: int = 1, study: Study = STUDY, **changes: object) -> m.Announcement:
-    """A round of the study is open."""
-    model = m.ModelReference(
-        blob=blob_of(number, study), size_bytes=1240, chunk_bytes=262_144, plaintext=examples.OTHER
-    )
-    usual = m.Announcement(
-        study=study,
-        round=number,
-        round_kind=m.RoundKind.TRAIN,
-        model=model,
-        aggregator_key=KEY,
-        deadline_at=1_750_086_400.0,
-    )
-    return msgspec.structs.replace(usual, **changes)
-
-
-def heard(message: m.AggregatorMessage) -> on.MessageArrived:
-    """The aggregator said this."""
-    return on.MessageArrived(message=message, payload=b"signed " + type(message).__name__.encode())
-
-
-def approvals(*studies: Study, **changes: object) -> on.ApprovalsRead:
-    """Root approved these."""
-    return on.ApprovalsRead(approvals={study.name: approval(study, **changes) for study in studies})
-
-
-def approval(study: Study = STUDY, **changes: object) -> Approval:
-    """Root's word for this study."""
-    given = Approval(
-        study=study.name,
-        digest=study_digest(study).hex(),
-        dataset="cardiology",
-        approved_by="root",
-        approved_at="2026-03-01T12:00:00+00:00",
-    )
-    return msgspec.structs.replace(given, **changes)
-
-
-def came(key: bytes = KEY) -> on.TrainerCame:
-    """The trainer is up."""
-    entry = frames.SnapshotEntry(dataset="cardiology", digest=examples.BLOB, rows=303)
-    return on.TrainerCame(
-        ready=frames.Ready(
-            version="0.1.0",
-            control="process-group",
-            supervisor_pid=100,
-            worker_pid=101,
-            trainer_key=key,
-            snapshots=(entry,),
+    def join(self) -> None:
+        assert self.announcement is not None
+        study = self.announcement.study
+        self.say(
+            m.Join(
+                study=study.name,
+                round=self.announcement.round,
+                study_digest=study_digest(study),
+                trainer_key=public_key(self.trainer_key),
+            )
         )
-    )
+
+    def _hear_key(self, key: m.ModelKey) -> None:
+        if self._key is not None or self.announcement is None or key.blob != self.announcement.model.blob:
+            return
+        context = model_key_context(key.study, key.round, self.name, key.blob)
+        self._key = unseal(self.trainer_key, key.secret, context=context)
+        self.subscribed.add(t.manifest_topic(key.blob))
+        self.say(m.Want(study=key.study, blob=key.blob))
+
+    def _hear_blob(self, topic: str, payload: bytes) -> None:
+        announcement, what = self.announcement, topic.rsplit("/", 1)[1]
+        if announcement is None or announcement.model.blob.hex() not in topic or self._offer is not None:
+            return
+        blob, count = (
+            announcement.model.blob,
+            -(-announcement.model.size_bytes // announcement.model.chunk_bytes),
+        )
+        if what == "manifest":
+            assert blob_digest(decode(payload, Manifest, limit_bytes=655_360)) == blob
+            self.subscribed.update(t.chunk_topic(blob, index) for index in range(count))
+            self.say(m.Want(study=announcement.study.name, blob=blob, chunks=tuple(range(count))))
+            return
+        self._chunks[int(what)] = payload
+        if len(self._chunks) == count and self._key is not None:
+            self._train(announcement, BlobCipher(self._key), count)
+
+    def _hear_grant(self, grant: m.Grant) -> None:
+        if not self.sends or self._offer is None or grant.blob != blob_digest(self._offer.manifest):
+            return
+        for index in grant.chunks:
+            payload = chunk_message(grant.blob, index, self._update[index])
+            self.send(t.site_topic(self.name, "chunk", grant.study), payload)
+
+    # --- what it does -------------------------------------------------------------------------------------------------
+
+    def _train(self, announcement: m.Announcement, cipher: BlobCipher, count: int) -> None:
+        plain = b"".join(
+            cipher.decrypt(index, last=index == count - 1, chunk=self._chunks[index])
+            for index in range(count)
+        )
+        header = encode_header(model_shapes(announcement.study.task))
+        assert plain.startswith(header)
+        self.model = np.frombuffer(plain, dtype="<f4", offset=len(header))
+        update = (
+            b""
+            if announcement.round_kind is m.RoundKind.EVALUATE
+            else header + self._values(announcement.study)
+        )
+        key = new_blob_key()
+        self._update = encrypt(update, key, announcement.study.chunk_bytes)
+        manifest = describe(self._update, announcement.study.chunk_bytes)
+        secret = m.UpdateSecret(
+            key=bytes(32) if self.spoils else key, rows=self.rows, snapshot=bytes(32), metrics=self.metrics
+        )
+        context = update_context(announcement.study.name, announcement.round, self.name)
+        self._offer = m.UpdateOffer(
+            study=announcement.study.name,
+            round=announcement.round,
+            manifest=manifest,
+            secret=seal_secret(announcement.aggregator_key, encode(secret), context=context),
+        )
+        if self.offers:
+            self.say(self._offer)
+
+    def offer_now(self) -> None:
+        """Sends the offer that was held back, or the same again."""
+        assert self._offer is not None
+        self.say(self._offer)
+
+    def _values(self, study: Study) -> bytes:
+        assert isinstance(study.task, IdentityTask)
+        value = study.task.increment if self.values is None else self.values
+        return np.full(study.task.parameters, value, dtype="<f4").tobytes()
 
 
-def model_key(number: int = 1, study: Study = STUDY) -> on.MessageArrived:
-    """The aggregator gave the model's key."""
-    return heard(
-        m.ModelKey(study=study.name, round=number, blob=blob_of(number, study), secret=examples.SEALED)
-    )
-
-
-def fetched(number: int = 1, study: Study = STUDY) -> on.ModelFetched:
-    """The model is on the disk."""
-    return on.ModelFetched(study=study.name, blob=blob_of(number, study))
-
-
-MANIFEST: Final = Manifest(size_bytes=300_000, chunk_bytes=262_144, chunks=(examples.BLOB, examples.OTHER))
-EMPTY: Final = Manifest(size_bytes=0, chunk_bytes=262_144, chunks=())
-
-
-def spooled(number: int = 1, name: str = NAME, manifest: Manifest = MANIFEST) -> on.UpdateSpooled:
-    """The update is in the spool."""
-    sealed = frames.JobSealed(
-        study=name,
-        round=number,
-        chunk_bytes=262_144,
-        secret=examples.SEALED,
-        rows=242,
-        snapshot=examples.BLOB,
-        metrics=examples.METRICS,
-        norm=1.25,
-    )
-    return on.UpdateSpooled(sealed=sealed, manifest=manifest)
-
-
-def failed(number: int = 1, name: str = NAME) -> on.TrainerSaid:
-    """The job came to nothing."""
-    return on.TrainerSaid(
-        frame=frames.JobFailed(study=name, round=number, reason=m.Reason.NOT_FINITE, text="the loss is NaN")
-    )
-
-
-def refused(number: int = 1, name: str = NAME) -> on.TrainerSaid:
-    """The supervisor would not train it."""
-    return on.TrainerSaid(
-        frame=frames.JobRefused(study=name, round=number, reason=m.Reason.NO_DATASET, text="no snapshot")
-    )
-
-
-def progressed(number: int = 1, name: str = NAME) -> on.TrainerSaid:
-    """So far is the job."""
-    return on.TrainerSaid(
-        frame=frames.JobProgress(study=name, round=number, step=10, steps=50, checkpoint_step=8, loss=0.25)
-    )
-
-
-CHECKPOINTED: Final = on.TrainerSaid(frame=frames.CheckpointDone(step=8))
-LOST: Final = on.TrainerLost(text="killed by signal 9")
-
-
-# --- scripts --------------------------------------------------------------------------------------------------------
-
-Step = agent.AnyEvent | tuple[float, agent.AnyEvent]
-"""An event, where it matters with the second in which it happens."""
-
-
-def play(
-    state: AgentState, script: Sequence[Step], *, expect: Sequence[str] | None = None
-) -> tuple[AgentState, list[do.Command]]:
-    """The state after the script, and every command that it led to.
-
-    Args:
-        script: an event without a time happens at the same moment as the one before.
-        expect: commands in the words of ``words``, in order, talk left out.
-    """
-    now, done = 0.0, []
-    for each in script:
-        now, event = each if isinstance(each, tuple) else (now, each)
-        state, more = agent.step(state, event, at(now))
-        done += more
-    if expect is not None:
-        performed = [words(each) for each in done if not isinstance(each, do.Tell)]
-        assert performed == list(expect), f"performed {performed}, expected {list(expect)}"
-    return state, done
-
-
-def words(command: do.Command) -> str:
-    """The command in a short form, with what a script should see of it."""
-    match command:
-        case do.Send(message=message):
-            return f"send {message.__struct_config__.tag}"
-        case do.Post(key=key):
-            return f"post {key}"
-        case do.Strike(key=key):
-            return f"strike {key}"
-        case do.StopJob(study=study, erase=erase):
-            return f"stop {study}" + (" and erase" if erase else "")
-        case do.GiveJob(job=job):
-            return f"give {job.study}"
-        case do.Fetch(study=study) | do.FollowStudy(study=study) | do.Grant(study=study):
-            return f"{_verb(command)} {study}"
-        case _:
-            return _verb(command)
-
-
-def _verb(command: do.Command) -> str:
-    """``StartTrainer``: start trainer."""
-    name = type(command).__name__
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
-
-
-def only(kind: type[T], done: Sequence[do.Command]) -> list[T]:
-    """The commands of this kind."""
-    return [each for each in done if isinstance(each, kind)]
-
-
-def told(done: Sequence[do.Command]) -> list[str]:
-    """What the journal got."""
-    return [each.text for each in only(do.Tell, done)]
-
-
-# --- the usual way of a round ----------------------------------------------------------------------------------------
-
-
-def joined() -> AgentState:
-    """Approved and joined with the trainer's key, while others use the machine; not connected."""
-    state, _ = play(
-        site(record=msgspec.structs.replace(site().record, trainer_key=KEY)),
-        [approvals(STUDY), heard(announcement())],
-    )
-    return state
-
-
-def ready() -> AgentState:
-    """The model is here; others use the machine."""
-    state, _ = play(joined(), [model_key(), fetched()])
-    return state
-
-
-def training() -> AgentState:
-    """In the first round's job."""
-    state, _ = play(msgspec.structs.replace(ready(), standing=GO), [on.Woke(), came(), progressed()])
-    return state
-
-
-def sending() -> AgentState:
-    """The first round's update is in the spool, the trainer warm."""
-    state, _ = play(training(), [spooled()])
-    return state
+def write_identity(folder: Path, authority: FakeAuthority, signer_pem: tuple[bytes, bytes]) -> None:
+    """The files that the aggregator's settings name."""
+    (folder / "ca.crt").write_bytes(authority.pem)
+    (folder / "aggregator.crt").write_bytes(signer_pem[0])
+    (folder / "aggregator.key").write_bytes(signer_pem[1])

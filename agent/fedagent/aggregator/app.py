@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, assert_never
 
 import msgspec
-import sdnotify
 
 from fedagent.aggregator import control, jobs, studies
 from fedagent.aggregator.conductor import Conductor
@@ -29,7 +28,15 @@ from fedagent.aggregator.post import Link, Post
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.store import Store
 from fedagent.core.facts import Instant
-from fedagent.errors import ConfigurationError, FedagentError, StorageError, UnavailableError, UsageError
+from fedagent.errors import (
+    ConfigurationError,
+    FedagentError,
+    StorageError,
+    TransportError,
+    UnavailableError,
+    UsageError,
+)
+from fedagent.host.service import ServiceStatus
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.identity import AGGREGATOR
 from fedagent.security.sealing import new_private_key, public_key
@@ -95,6 +102,7 @@ class Aggregator:
         self._settings = settings
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         state = make_private_folder(settings.state)
+        make_private_folder(settings.control_socket.parent)
         signer, trust = _identity(settings)
         private_key = _private_key(state / "key")
         self._store = Store(settings.store)
@@ -115,10 +123,12 @@ class Aggregator:
             self._store, self._post, self._conductor,
             intake=self._intake, publisher=self._publisher, private_key=private_key,
         )  # fmt: skip
+        self._link.on_room = self._wake
         self._ending = threading.Event()
         self._tasks = asyncio.TaskGroup()
         self._timer: asyncio.TimerHandle | None = None
         self._next_tick = 0.0
+        self._service = ServiceStatus() if "NOTIFY_SOCKET" in os.environ else None
 
     async def run(self) -> None:
         """Serves until SIGTERM or SIGINT."""
@@ -130,7 +140,8 @@ class Aggregator:
             async with self._tasks:
                 link = self._tasks.create_task(self._link.run())
                 self._conductor.resume(instant())
-                sdnotify.SystemdNotifier().notify("READY=1")
+                if self._service:
+                    self._service.ready()
                 log.info("the aggregator is ready, its state is in %s", self._settings.state)
                 await self._consume()
                 link.cancel()
@@ -200,13 +211,22 @@ class Aggregator:
         if now.monotonic >= self._next_tick:
             self._next_tick = now.monotonic + TICK_S
             self._conductor.tick(now)
+            if self._service:
+                self._service.status("connected" if self._link.connected else "not connected to the broker")
         for site, grant in self._intake.grants(now.monotonic):
             self._post.send(grant, site)
-        wake = self._publisher.pump(now.monotonic)
+        wake = self._publish(now.monotonic)
         at = self._next_tick if wake is None else min(wake, self._next_tick)
         if self._timer:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now.monotonic), self._put, Woke())
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now.monotonic), self._wake)
+
+    def _publish(self, now: float) -> float | None:
+        try:
+            return self._publisher.pump(now)
+        except TransportError as error:
+            log.error("%s", error)  # noqa: TRY400 (a person must act at the broker; the trace says nothing more)
+            return None
 
     # --- sources ----------------------------------------------------------------------------------------------------
 
@@ -217,6 +237,9 @@ class Aggregator:
             log.warning("the inbox is full: dropped %s", type(item).__name__)
             if isinstance(item, Arrived):
                 self._link.acknowledge(item)
+
+    def _wake(self) -> None:
+        self._put(Woke())
 
     def _start_job(self, job: jobs.Job) -> None:
         self._tasks.create_task(self._work(job))

@@ -243,10 +243,9 @@ class Conductor:
         )
         if upload is None:
             return
-        if upload.manifest.size_bytes == 0 or self._intake.has(upload.blob):
+        empty = upload.manifest.size_bytes == 0
+        if empty or self._intake.expect(site, round_.study, round_.number, upload.manifest, now.monotonic):
             self.apply(round_, on.Stored(site, upload.blob), now)
-        else:
-            self._intake.expect(site, round_.study, round_.number, upload.manifest, now.monotonic)
 
     def _fold(self, record: StudyRecord, round_: Round, sites: tuple[str, ...], now: Instant) -> None:
         log.info(

@@ -72,6 +72,8 @@ class Desk:
                 with self._store.database.transaction() as connection:
                     self._post.mailbox.remember(connection, mail)
                     self._store.note_presence(connection, mail.sender.name, presence, now.wall)
+                if not presence.online:
+                    self._publisher.gone(mail.sender.name)
             case m.SiteHello() as hello:
                 self._hello(mail, hello, now)
             case m.Want() as want:

@@ -6,10 +6,12 @@ is all said again from the store.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fedagent import VERSION
+from fedagent.errors import TransportError
+from fedagent.transport import link as transport
 from fedagent.transport.events import Arrived
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.outbox import Outbox
@@ -21,26 +23,10 @@ log = logging.getLogger(__name__)
 _HELLO_STUDIES = 256
 
 
-class Link(Protocol):
-    """What the aggregator needs of the connection to the broker."""
+class Link(transport.Link, Protocol):
+    """What the aggregator needs of the connection to the broker; see ``MqttLink``."""
 
-    @property
-    def connected(self) -> bool:
-        """The broker has accepted us."""
-        ...
-
-    @property
-    def unacknowledged(self) -> int:
-        """Messages handed over that the broker has not acknowledged."""
-        ...
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Hands a message over; while disconnected it is dropped."""
-        ...
-
-    def subscribe(self, topics: Sequence[str]) -> None:
-        """Asks for these topics."""
-        ...
+    on_room: Callable[[], None]
 
     def acknowledge(self, event: Arrived) -> None:
         """The broker may forget this message."""
@@ -81,5 +67,7 @@ class Post:
         if not self._link.connected:
             return
         topic, payload = self.mailbox.seal(message, site=site)
-        self._link.publish(topic, payload, retain=isinstance(message, Announcement))
-        log.debug("sent %s", topic)
+        try:
+            self._link.publish(topic, payload, retain=isinstance(message, Announcement))
+        except TransportError as error:
+            log.error("%s", error)  # noqa: TRY400 (a person must act at the broker; the trace says nothing more)
