@@ -2,7 +2,7 @@
 import pytest
 
 from fedagent.core.facts import Facts, Instant
-from tests.fakes.site import facts
+from tests.fakes.scenes import facts
 
 
 def test_an_instant_has_both_clocks() -> None:

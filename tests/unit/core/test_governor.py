@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fedagent.core.facts import Facts
 from fedagent.core.governor import ManualPause, Objection, Rung, Standing, judge, settle
 from fedagent.core.settings import GovernorSettings, TimeWindow
-from tests.fakes.site import FULL, GO, NO, at, facts
+from tests.fakes.scenes import FULL, GO, NO, at, facts
 
 POLICY = GovernorSettings()
 MORNING, NIGHT = 6 * 60, 23 * 60

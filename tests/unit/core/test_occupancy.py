@@ -19,7 +19,7 @@ from fedagent.core.occupancy import (
 from fedagent.core.round import Phase
 from fedagent.core.state import AgentState, Stage
 from fedagent.wire import messages as m
-from tests.fakes.site import (
+from tests.fakes.scenes import (
     CHECKPOINTED,
     FULL,
     GO,

@@ -13,37 +13,47 @@ from fedagent.wire import messages as m
 from fedagent.wire.manifest import blob_digest
 from fedagent.wire.study import study_digest
 from tests.fakes import examples
-from tests.fakes.site import (
+from tests.fakes.scenes import (
+    BY_PHASE,
     EMPTY,
     KEY,
     MANIFEST,
     NAME,
     STUDY,
+    UPDATE,
     Step,
     announcement,
     approvals,
     at,
     blob_of,
     came,
+    delivered,
+    ended,
+    ending,
     failed,
     fetched,
+    fetching,
+    grant,
     heard,
     joined,
+    known,
     model_key,
     named,
     only,
     play,
     progressed,
     ready,
+    receipt,
+    refusal,
     refused,
     sending,
     site,
     spooled,
     told,
     training,
+    waiting,
 )
 
-UPDATE = blob_digest(MANIFEST)
 OTHER_KEY = b"\x08" + bytes(31)
 ANSWERED = ["strike heart-1/join", "strike heart-1/offer", "strike heart-1/decline"]
 OPENED = [*ANSWERED, "drop blobs"]
@@ -52,73 +62,13 @@ REVOKED = ["strike heart-1/join", "stop heart-1 and erase", "post heart-1/declin
 DECLINED = ["strike heart-1/join", "post heart-1/decline"]
 
 
-def known() -> AgentState:
-    """The trainer's key is known."""
-    return site(record=msgspec.structs.replace(site().record, trainer_key=KEY))
-
-
-def waiting() -> AgentState:
-    """A study is announced and not approved."""
-    state, _ = play(known(), [heard(announcement())])
-    return state
-
-
-def fetching() -> AgentState:
-    state, _ = play(joined(), [model_key()])
-    return state
-
-
-def delivered() -> AgentState:
-    state, _ = play(sending(), [receipt()])
-    return state
-
-
-def declined() -> AgentState:
-    state, _ = play(training(), [failed()])
-    return state
-
-
-def ended() -> AgentState:
-    state, _ = play(sending(), [ending()])
-    return state
-
-
 def the(state: AgentState) -> StudyState:
     return state.studies[NAME]
 
 
-def receipt(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
-    return heard(m.Receipt(study=NAME, round=number, blob=blob))
-
-
-def grant(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
-    return heard(m.Grant(study=NAME, round=number, blob=blob, chunks=(0, 1), stored=0))
-
-
-def refusal(number: int = 1, text: str = "") -> on.MessageArrived:
-    return heard(m.Refusal(study=NAME, round=number, reason=m.Reason.ROUND_CLOSED, text=text))
-
-
-def ending(number: int = 2) -> on.MessageArrived:
-    return heard(announcement(number, round_kind=m.RoundKind.ENDED))
-
-
-ALL_PHASES: dict[Phase, Callable[[], AgentState]] = {
-    Phase.UNAPPROVED: waiting,
-    Phase.JOINING: joined,
-    Phase.FETCHING: fetching,
-    Phase.READY: ready,
-    Phase.TRAINING: training,
-    Phase.SPOOLED: sending,
-    Phase.DELIVERED: delivered,
-    Phase.DECLINED: declined,
-    Phase.ENDED: ended,
-}
-
-
 @pytest.mark.parametrize("phase", Phase)
 def test_there_is_a_state_of_each_phase(phase: Phase) -> None:
-    assert the(ALL_PHASES[phase]()).phase is phase
+    assert the(BY_PHASE[phase]()).phase is phase
 
 
 # --- what each event does in each phase; where a phase is not listed, nothing ------------------------------------------
@@ -186,7 +136,7 @@ EFFECTS: dict[str, tuple[Step, dict[Phase, tuple[Phase, list[str]]]]] = {
 def test_an_event_has_its_effect_in_each_phase(what: str, phase: Phase) -> None:
     event, effects = EFFECTS[what]
     then, expect = effects.get(phase, (phase, []))
-    state, _ = play(ALL_PHASES[phase](), [event], expect=expect)
+    state, _ = play(BY_PHASE[phase](), [event], expect=expect)
     assert the(state).phase is then
 
 
@@ -204,7 +154,7 @@ def test_the_hello_of_the_aggregator_names_what_to_follow() -> None:
 
 @pytest.mark.parametrize("phase", Phase)
 def test_a_round_that_is_announced_again_goes_on_with_the_newer_signature(phase: Phase) -> None:
-    state = ALL_PHASES[phase]()
+    state = BY_PHASE[phase]()
     later = msgspec.structs.replace(the(state).announcement, deadline_at=1_760_000_000.0)
     again, _ = play(state, [on.MessageArrived(message=later, payload=b"newer")], expect=[])
     assert the(again) == msgspec.structs.replace(the(state), announcement=later, payload=b"newer")
@@ -288,7 +238,7 @@ def test_a_site_that_observes_never_joins() -> None:
 
 @pytest.mark.parametrize("phase", [Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING])
 def test_a_site_that_began_to_observe_gives_its_work_up(phase: Phase) -> None:
-    state, _ = play(msgspec.structs.replace(ALL_PHASES[phase](), observe=True), [approvals(STUDY)])
+    state, _ = play(msgspec.structs.replace(BY_PHASE[phase](), observe=True), [approvals(STUDY)])
     assert (the(state).phase, the(state).note) == (Phase.UNAPPROVED, OBSERVING)
 
 

@@ -5,7 +5,7 @@ import pytest
 from fedagent.core.governor import ManualPause
 from fedagent.core.round import Phase
 from fedagent.core.state import Record, Stage, StudyState, TrainerState
-from tests.fakes.site import announcement, sending, training
+from tests.fakes.scenes import announcement, sending, training
 
 
 def test_a_study_is_named_by_its_announcement() -> None:
