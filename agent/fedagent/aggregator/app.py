@@ -56,7 +56,9 @@ INBOX: Final = 4096
 """More than granted chunks, control messages and jobs can be under way at once; a full inbox drops messages, and their
 senders ask again."""
 
-RECEIVE_MAXIMUM: Final = 64
+RECEIVE_MAXIMUM: Final = 16
+"""Messages that the broker hands us before we acknowledge one; chunks are up to 1 MiB each."""
+
 TICK_S: Final = 1.0
 """Longest wait before grants and deadlines are looked at again."""
 
