@@ -14,6 +14,26 @@ from fedagent.trainer.datasets import read_definition
 from fedagent.trainer.making import Made, make_snapshot
 from fedagent.trainer.snapshots import MaskedColumn, SnapshotRecord, SnapshotStore, read_columns
 
+STUDY = """
+name = "heart-1"
+purpose = "Test."
+contact = "study@example.org"
+[task]
+name = "tabular-classifier"
+columns = [{ type = "numeric", name = "age" }]
+label = { column = "ill", classes = ["no", "yes"] }
+optimizer = { name = "sgd", learning_rate = 0.1 }
+work = { unit = "steps", amount = 1 }
+batch_size = 4
+split = { by = "seed" }
+[federation]
+rounds = 1
+sites = ["hospital-a"]
+quorum = 1
+deadline_s = 60.0
+"""
+"""A study of ``age`` that predicts ``ill``."""
+
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 

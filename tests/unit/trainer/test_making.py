@@ -7,6 +7,7 @@ import hmac
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -32,7 +33,7 @@ def hospital(tmp_path: Path) -> DataHospital:
 
 @pytest.mark.parametrize("patient", [{"patient": "mrn"}, {}])
 def test_the_same_rows_in_another_order_have_the_same_digest(
-    hospital: DataHospital, patient: dict[str, str]
+    hospital: DataHospital, patient: dict[str, Any]
 ) -> None:
     rows = ROWS + ROWS[:5]
     hospital.define_csv(table(rows), {"age": NUMBER, "sex": TEXT}, **patient)
@@ -140,7 +141,7 @@ def test_who_opted_out_is_left_out_however_the_list_writes_the_number(
 
 def test_without_its_opt_out_list_no_snapshot_is_made(hospital: DataHospital) -> None:
     hospital.define_csv(table(ROWS), {"age": NUMBER}, patient="mrn", opt_out="/nowhere/opt-out.txt")
-    with pytest.raises(ConfigurationError, match="cannot read the opt-out list /nowhere/opt-out.txt"):
+    with pytest.raises(ConfigurationError, match=r"cannot read the opt-out list /nowhere/opt-out\.txt"):
         hospital.make()
 
 
@@ -232,7 +233,7 @@ def test_a_code_that_is_not_mapped_is_refused(hospital: DataHospital) -> None:
 def test_a_file_that_is_no_parquet_is_refused(hospital: DataHospital) -> None:
     path = hospital.write("a.parquet", "SENTINEL" * 9)
     hospital.define("heart", [{"kind": "parquet", "path": str(path)}], {"age": NUMBER})
-    with pytest.raises(DataError, match="a.parquet is not a Parquet file"):
+    with pytest.raises(DataError, match=r"a\.parquet is not a Parquet file"):
         hospital.make()
 
 

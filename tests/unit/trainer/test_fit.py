@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether a snapshot fits a study, in words and counts that point at nobody."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fedagent.trainer.fit import Fit, check_fit, fit_text
+from fedagent.trainer.snapshots import read_columns
+from fedagent.trainer.tasks.preparation import columns_needed, select
+from fedagent.wire import study as s
+from tests.fakes.datasets import DataHospital
+from tests.fakes.tables import make_study
+
+COLUMNS: Mapping[str, object] = {
+    "age": {"type": "number"},
+    "ward": {"type": "text"},
+    "ill": {"type": "text"},
+    "side": {"type": "text"},
+}
+TASK = s.TabularClassifier(
+    columns=(
+        s.Numeric(name="age", minimum=18, maximum=90),
+        s.Category(name="ward", categories=("north", "south")),
+    ),
+    label=s.Label(column="ill", classes=("no", "yes")),
+    optimizer=s.Sgd(learning_rate=0.1),
+    work=s.Steps(amount=1),
+    batch_size=4,
+    split=s.SeededSplit(test_ratio=0.5),
+)
+
+
+@pytest.fixture
+def hospital(tmp_path: Path) -> DataHospital:
+    return DataHospital(tmp_path / "hospital")
+
+
+def rows(*extra: str) -> str:
+    good = [f"{20 + i},{('north', 'south')[i % 2]},{('no', 'yes')[i // 20]},train" for i in range(40)]
+    return "\n".join(["age,ward,ill,side", *good, *extra]) + "\n"
+
+
+def check(hospital: DataHospital, text: str, **changes: object) -> Fit:
+    hospital.define_csv(text, COLUMNS)
+    task = msgspec.structs.replace(TASK, **changes)
+    return check_fit(make_study(task), hospital.make().record)
+
+
+def test_a_dataset_that_fits_says_how_many_rows_and_which_classes(hospital: DataHospital) -> None:
+    fit = check(hospital, rows())
+    assert fit.fits
+    assert fit.train is not None
+    assert fit.test is not None
+    assert (fit.train.rows, fit.test.rows, fit.problems, fit.notes) == (20, 20, (), ())
+    assert [(each.name, each.rows) for each in fit.train.classes] == [("no", 10), ("yes", 10)]
+    assert fit_text(fit).endswith("The dataset fits the study.")
+
+
+def test_the_rows_are_those_that_the_task_would_train_on(hospital: DataHospital) -> None:
+    fit = check(hospital, rows(*["999,north,no,train"] * 12))
+    table = read_columns(hospital.record().path, columns_needed(TASK))
+    chosen = select(TASK, table)
+    assert fit.train is not None
+    assert fit.train.rows == len(chosen.train.labels)
+
+
+def test_small_counts_are_words_and_large_ones_numbers(hospital: DataHospital) -> None:
+    bad = [",north,no,train"] * 3 + ["999,north,no,train"] * 11 + ["30,west,perhaps,train"]
+    fit = check(hospital, rows(*bad))
+    age, ward, ill = fit.columns
+    assert (age.missing, age.unusable, age.unusable_because) == ("fewer than 10", 11, "outside 18 to 90")
+    assert (ward.missing, ward.unusable) == (0, "fewer than 10")
+    assert (ill.missing, ill.unusable) == (0, "fewer than 10")
+    assert "west" not in fit_text(fit)
+    assert "perhaps" not in msgspec.json.encode(fit).decode()
+
+
+def test_a_missing_column_comes_with_the_nearest_name(hospital: DataHospital) -> None:
+    fit = check(hospital, rows(), columns=(s.Numeric(name="ages"), s.Boolean(name="zzz")))
+    assert not fit.fits
+    assert fit.problems[0].startswith("ages: is not in the dataset; is 'age' the same?")
+    assert fit.problems[1].startswith("zzz: is not in the dataset; add [columns.zzz]")
+    assert fit.train is None
+    assert fit_text(fit).endswith("The dataset does not fit the study.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"columns": (s.Numeric(name="ward"),)}, "ward: holds text, the study wants a number"),
+        ({"columns": (s.Boolean(name="ward"),)}, "ward: holds text, the study wants a boolean"),
+        (
+            {"columns": (s.Category(name="age", categories=("a", "b")),)},
+            "age: holds numbers, the study wants one of",
+        ),
+    ],
+)
+def test_a_column_of_another_type_is_a_problem(
+    hospital: DataHospital, changes: dict[str, object], words: str
+) -> None:
+    fit = check(hospital, rows(), **changes)
+    assert not fit.fits
+    assert fit.problems[0].startswith(words)
+
+
+def test_too_few_rows_for_training_are_a_problem(hospital: DataHospital) -> None:
+    fit = check(hospital, rows(), columns=(s.Numeric(name="age", minimum=55),))
+    assert not fit.fits
+    assert fit.problems == ("fewer than 10 rows are left for training: the study needs at least 10",)
+
+
+def test_a_class_that_no_training_row_has_is_told(hospital: DataHospital) -> None:
+    fit = check(hospital, rows(), columns=(s.Numeric(name="age", maximum=39),))
+    assert fit.fits
+    assert fit.notes[0] == "no training row is of class yes: look at columns.ill.values"
+
+
+def test_too_few_test_rows_are_told(hospital: DataHospital) -> None:
+    fit = check(hospital, rows("30,north,no,test"), split=s.ColumnSplit(column="side"))
+    assert fit.fits
+    assert fit.notes == ("fewer than 10 rows are left for test: no metric will leave",)
+    assert [each.column for each in fit.columns] == ["age", "ward", "ill", "side"]
+
+
+def test_a_study_without_patient_data_fits_everything(hospital: DataHospital) -> None:
+    hospital.define_csv(rows(), COLUMNS)
+    fit = check_fit(make_study(s.Identity(parameters=4)), hospital.make().record)
+    assert fit.fits
+    assert fit.notes == ("the study reads no patient data: every dataset fits",)
