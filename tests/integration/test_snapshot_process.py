@@ -16,7 +16,7 @@ from tests.fakes.datasets import DataHospital
 
 COLUMNS = {"age": {"type": "number"}, "note": {"type": "text"}}
 LIMIT_S = 110
-ROWS = 1_500_000
+ROWS = 750_000
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_kill_after_the_pointer_moved_leaves_the_new_one_current(hospital: Dat
 
 @pytest.mark.slow
 def test_a_table_larger_than_its_memory_is_not_loaded(hospital: DataHospital) -> None:
-    note = "n" * 700
+    note = "n" * 900
     with (hospital.folder / "heart.csv").open("w") as file:
         file.write("mrn,age,note\n")
         file.writelines(f"{mrn},{mrn % 90},{mrn}{note}\n" for mrn in range(ROWS))

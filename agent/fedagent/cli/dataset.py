@@ -104,7 +104,10 @@ def _start(words: list[str], settings: Settings, **more: Any) -> subprocess.Comp
     try:
         return subprocess.run([*PROGRAM, *words], check=False, stdin=subprocess.DEVNULL, **more)
     except OSError as error:
-        raise StorageError(f"cannot start the snapshot program: {error.strerror}; run it as root") from error
+        who = owner.pw_name if owner is not None else "us"
+        raise StorageError(
+            f"cannot start the snapshot program as {who}: {error.strerror}; try again as root"
+        ) from error
 
 
 def _trainer(settings: Settings) -> pwd.struct_passwd | None:

@@ -15,12 +15,14 @@ from typing import Any, Final
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
-from fedagent.errors import DataError
+from fedagent.errors import DataError, UnavailableError
 from fedagent.trainer.datasets import PostgresqlSource
 from fedagent.trainer.engine import quoted_name
 
 BATCH_ROWS: Final = 10_000
 CONNECT_S: Final = 30
+
+_FAULTS: Final = (DatabaseError, InterfaceError, OSError)
 
 _REASONS: Final = {
     "42501": "role {user} may not read what the query names: GRANT SELECT ON it TO {user}",
@@ -47,7 +49,8 @@ class PostgresqlTable:
         """Connects and begins the transaction.
 
         Raises:
-            DataError: no server, no permission, or not a SELECT.
+            UnavailableError: no server answers.
+            DataError: no permission, or not a SELECT.
         """
         self._source = source
         self._query = source.query.strip().rstrip(";")
@@ -76,7 +79,7 @@ class PostgresqlTable:
         """Ends the transaction and the connection."""
         try:
             self._connection.close()
-        except (OSError, InterfaceError):
+        except _FAULTS:
             return  # The server has gone: there is nothing left to close.
 
     def _connect(self) -> pg8000.native.Connection:
@@ -86,18 +89,20 @@ class PostgresqlTable:
             link.settimeout(CONNECT_S)
             link.connect(str(path))
             link.settimeout(None)  # A query may take its time.
+        except OSError as error:
+            link.close()
+            raise UnavailableError(
+                f"{self._source.title}: no server answers at {path}: start it, or correct `socket` and `port`"
+            ) from error
+        try:
             return pg8000.native.Connection(
                 self._source.user,
                 database=self._source.database,
                 sock=link,
+                ssl_context=False,
                 application_name="fedagent-snapshot",
             )
-        except OSError as error:
-            link.close()
-            raise DataError(
-                f"{self._source.title}: no server answers at {path} ({error.strerror}): start it, or correct `socket` and `port`"
-            ) from error
-        except (DatabaseError, InterfaceError) as error:
+        except _FAULTS as error:
             link.close()
             raise self._explained(error) from None
 
@@ -105,15 +110,23 @@ class PostgresqlTable:
         """One statement, by the extended protocol: the server refuses a second one behind a semicolon."""
         try:
             return self._connection.execute_unnamed(statement)
-        except (DatabaseError, InterfaceError) as error:
+        except _FAULTS as error:
             raise self._explained(error) from None
 
-    def _explained(self, error: Exception) -> DataError:
-        details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
-        code = str(details.get("C", ""))
+    def _explained(self, error: BaseException) -> DataError:
+        code = _sqlstate(error)
         reason = _REASONS.get(
             code, f"the server refused, or went away (SQLSTATE {code or 'unknown'}): see its log"
         )
         return DataError(
             f"{self._source.title}: {reason.format(user=self._source.user, database=self._source.database)}"
         )
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    """The server's own code; where pg8000 failed to say goodbye, it is in the error before that one."""
+    while error is not None:
+        if error.args and isinstance(error.args[0], dict):
+            return str(error.args[0].get("C", ""))
+        error = error.__context__
+    return ""

@@ -201,7 +201,7 @@ def write_table(
         f"COPY (SELECT {names}, {PATIENT}, {SPLIT} FROM ("
         f"SELECT {names}, {hmac_sql(key, patient)} AS {PATIENT}, {SPLIT} FROM ("
         f"SELECT {', '.join(columns)}, {PATIENT}, {SPLIT} FROM staged WHERE left_out IS NULL)"
-        f") ORDER BY {PATIENT}, {content}) TO {quoted_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
+        f") ORDER BY {PATIENT}, sha256({content})) TO {quoted_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
     )
 
 

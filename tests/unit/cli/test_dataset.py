@@ -3,6 +3,7 @@
 
 import argparse
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from fedagent.cli.dataset import add_arguments, run
-from fedagent.errors import ConfigurationError, UsageError
+from fedagent.errors import ConfigurationError, StorageError, UsageError
 from tests.fakes.datasets import STUDY, DataHospital
 
 TABLE = "mrn,age,ill\n" + "".join(f"{mrn},{20 + mrn},{('no', 'yes')[mrn % 2]}\n" for mrn in range(60))
@@ -84,12 +85,28 @@ def test_a_name_that_no_dataset_can_have_is_refused(hospital: DataHospital) -> N
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_as_root_the_program_runs_as_whom_the_state_belongs_to(
-    hospital: DataHospital, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    hospital: DataHospital, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for folder in (hospital.folder, *hospital.folder.parents):
-        if tmp_path.parents[1] in (folder, *folder.parents):
-            folder.chmod(0o755)
+    monkeypatch.setattr("fedagent.cli.dataset.PROGRAM", ("/bin/sh", "-c", "id -u; id -g; id -G"))
+    nobody = pwd.getpwnam("nobody")
     hospital.state.mkdir(mode=0o700)
-    os.chown(hospital.state, 65534, 65534)
-    assert dataset(hospital, "snapshot", "heart") == 0, capfd.readouterr().err
-    assert {path.stat().st_uid for path in hospital.state.rglob("*")} == {65534}
+    os.chown(hospital.state, nobody.pw_uid, nobody.pw_gid)
+    assert dataset(hospital, "snapshot", "heart") == 0
+    user, group, groups = capfd.readouterr().out.splitlines()
+    assert (int(user), int(group)) == (nobody.pw_uid, nobody.pw_gid)
+    assert "0" not in groups.split()
+    table = hospital.write("lung.csv", TABLE)
+    monkeypatch.setattr("fedagent.cli.dataset.PROGRAM", ("/bin/echo",))
+    assert dataset(hospital, "add", "lung", "--csv", str(table)) == 0
+    written = (hospital.datasets / "lung.toml").stat()
+    assert (written.st_uid, written.st_gid) == (0, nobody.pw_gid)
+
+
+def test_a_program_that_cannot_be_started_is_told(
+    hospital: DataHospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fedagent.cli.dataset.PROGRAM", ("/nowhere",))
+    with pytest.raises(
+        StorageError, match=r"cannot start the snapshot program as .*: No such file or directory"
+    ):
+        dataset(hospital, "list")

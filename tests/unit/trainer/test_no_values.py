@@ -44,7 +44,7 @@ PLAIN: dict[str, object] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(ROWS, SHAPES)
 @example(["1,2,3", '1,"SENTINEL,3'], PLAIN)
 @example(["1,2,3", 'SENTINEL,"2"x,3'], PLAIN)
