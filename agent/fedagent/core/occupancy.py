@@ -4,7 +4,7 @@
 Rule: nothing here waits for the worker. Every stage that waits has an end.
 """
 
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -48,6 +48,8 @@ def occupy(state: AgentState, now: Instant) -> Outcome:
             return _frozen(state, now)
         case Stage.VACATING:
             return _vacating(state, now)
+        case _:
+            assert_never(state.trainer.stage)
 
 
 def trainer_came(state: AgentState, ready: frames.Ready, now: Instant) -> AgentState:

@@ -15,9 +15,11 @@ from fedagent.core.state import AgentState, Stage
 from fedagent.wire import messages as m
 from fedagent.wire.values import PROTOCOL
 from tests.fakes.scenes import (
+    CHECKPOINTED,
     EMPTY,
     FULL,
     GO,
+    LOST,
     NAME,
     NO,
     STUDY,
@@ -31,6 +33,7 @@ from tests.fakes.scenes import (
     declined,
     delivered,
     facts,
+    failed,
     fetched,
     fetching,
     grant,
@@ -43,6 +46,8 @@ from tests.fakes.scenes import (
     progressed,
     ready,
     receipt,
+    refusal,
+    refused,
     sampled,
     sending,
     site,
@@ -269,6 +274,25 @@ def test_the_progress_of_what_is_not_the_job_is_nobody_s_business(
 ) -> None:
     before = begin()
     assert play(before, [event], expect=[])[0] == before
+
+
+@pytest.mark.parametrize(
+    ("event", "phase", "stage"),
+    [
+        pytest.param(came(), Phase.TRAINING, Stage.BUSY, id="a first frame changes nothing"),
+        pytest.param(CHECKPOINTED, Phase.TRAINING, Stage.BUSY, id="a checkpoint changes nothing"),
+        pytest.param(failed(), Phase.DECLINED, Stage.IDLE, id="it failed"),
+        pytest.param(failed(2), Phase.TRAINING, Stage.BUSY, id="another round's failed"),
+        pytest.param(refused(), Phase.DECLINED, Stage.IDLE, id="it was refused"),
+        pytest.param(refused(7), Phase.DECLINED, Stage.IDLE, id="it was refused, its round not proven"),
+        pytest.param(refused(1, "lung-1"), Phase.TRAINING, Stage.BUSY, id="another study's was refused"),
+        pytest.param(LOST, Phase.READY, Stage.ABSENT, id="the trainer ended"),
+        pytest.param(refusal(), Phase.DECLINED, Stage.IDLE, id="the aggregator ended it"),
+    ],
+)
+def test_what_happens_to_a_job(event: Step, phase: Phase, stage: Stage) -> None:
+    state, _ = play(training(), [event])
+    assert (state.studies[NAME].phase, state.trainer.stage) == (phase, stage)
 
 
 def test_the_end_of_an_older_round_s_job_does_not_end_this_one_s() -> None:
