@@ -108,7 +108,7 @@ class Aggregator:
         signer, trust = _identity(settings)
         private_key = _private_key(state / "key")
         self._store = Store(settings.store)
-        blobs, updates = BlobFolder(state / "blobs"), BlobFolder(state / "updates")
+        blobs, updates = BlobFolder(settings.blobs), BlobFolder(state / "updates")
         self._models = Models(settings.models, blobs)
         self._link = make_link(settings, self._put)
         mailbox = Mailbox(self._store.database, signer, trust)
@@ -181,6 +181,7 @@ class Aggregator:
             case Connected():
                 self._link.subscribe([f"{PREFIX}up/#"])
                 self._conductor.announce_all()
+                self._intake.renew(now.monotonic)
             case Disconnected():
                 pass  # the link said why; all is said again after Connected
             case control.Asked():
@@ -215,7 +216,7 @@ class Aggregator:
             self._conductor.tick(now)
             if self._service:
                 self._service.status("connected" if self._link.connected else "not connected to the broker")
-        for site, grant in self._intake.grants(now.monotonic):
+        for site, grant in self._intake.grants(now.monotonic) if self._link.connected else ():
             self._post.send(grant, site)
         wake = self._publish(now.monotonic)
         at = self._next_tick if wake is None else min(wake, self._next_tick)

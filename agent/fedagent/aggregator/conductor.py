@@ -207,11 +207,7 @@ class Conductor:
                 case on.Collect(site=site):
                     self._collect(round_, site, now)
                 case on.Forget(site=site, blob=blob):
-                    self._intake.forget(site, round_.study, blob)
-                    log.info(
-                        "deleted the update of site %s in round %d of %s", site, round_.number, round_.study,
-                        extra={"study": round_.study, "round": round_.number, "site": site},
-                    )  # fmt: skip
+                    self._forget(round_, site, blob)
                 case on.Announce():
                     log.warning("study %s round %d: %s", round_.study, round_.number, round_.reason)
                     self.announce(record)
@@ -220,9 +216,18 @@ class Conductor:
                 case _:
                     assert_never(command)
 
+    def _forget(self, round_: Round, site: str, blob: bytes) -> None:
+        if round_.kind is RoundKind.EVALUATE:
+            return  # a result has no bytes
+        self._intake.forget(site, round_.study, blob)
+        log.info(
+            "study %s round %d: site %s: its update is deleted", round_.study, round_.number, site,
+            extra={"study": round_.study, "round": round_.number, "site": site},
+        )  # fmt: skip
+
     def _tell(self, round_: Round, verdict: letters.Verdict) -> None:
         letter = letters.verdict_letter(round_, verdict)
-        text = "its update is here" if isinstance(letter, Receipt) else f"{letter.reason}: {letter.text}"
+        text = "what it sent is here" if isinstance(letter, Receipt) else f"{letter.reason}: {letter.text}"
         log.info(
             "study %s round %d: site %s: %s", round_.study, round_.number, verdict.site, text,
             extra={"study": round_.study, "round": round_.number, "site": verdict.site},

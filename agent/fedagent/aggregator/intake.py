@@ -15,11 +15,16 @@ from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import Grant
 
 
-class Complete(msgspec.Struct, frozen=True):
-    """An update is here, whole and durable."""
+class Expected(msgspec.Struct, frozen=True):
+    """An update that a site sends for this round."""
 
     round: int
-    blob: bytes
+    manifest: Manifest
+
+    @property
+    def blob(self) -> bytes:
+        """The update's digest."""
+        return blob_digest(self.manifest)
 
 
 class Intake:
@@ -28,7 +33,7 @@ class Intake:
     def __init__(self, folder: BlobFolder, collector: Collector) -> None:
         """Expects nothing yet."""
         self._folder, self._collector = folder, collector
-        self._expected: dict[tuple[str, str], Complete] = {}
+        self._expected: dict[tuple[str, str], Expected] = {}
 
     def path(self, blob: bytes) -> Path | None:
         """Where the whole update lies."""
@@ -43,10 +48,18 @@ class Intake:
         Returns:
             Whether all of it is here already.
         """
-        self._expected[site, study] = Complete(number, blob_digest(manifest))
-        return self._collector.offer(site, study, manifest, now) is not None
+        self._expected[site, study] = Expected(number, manifest)
+        whole = self._collector.offer(site, study, manifest, now) is not None
+        if whole:
+            del self._expected[site, study]
+        return whole
 
-    def chunk(self, site: str, study: str, payload: bytes, now: float) -> Complete | None:
+    def renew(self, now: float) -> None:
+        """The connection is a new one: what was granted is granted again."""
+        for (site, study), expected in self._expected.items():
+            self._collector.offer(site, study, expected.manifest, now)
+
+    def chunk(self, site: str, study: str, payload: bytes, now: float) -> Expected | None:
         """Stores a chunk; gives the update that it completes.
 
         Raises:
@@ -54,7 +67,7 @@ class Intake:
         """
         whole = self._collector.chunk(site, study, payload, now)
         reach(Failpoint.AGGREGATOR_CHUNK_STORED)
-        return self._expected.get((site, study)) if whole else None
+        return self._expected.pop((site, study), None) if whole else None
 
     def grants(self, now: float) -> list[tuple[str, Grant]]:
         """What is to be asked of which site now."""

@@ -104,6 +104,29 @@ class Models:
         )
         return Published(reference=reference, manifest=manifest, key=key)
 
+    def export(self, plaintext: bytes, target: Path) -> int:
+        """The model's bytes, checked, in that file; gives their number.
+
+        Raises:
+            StorageError: the model is damaged, or the file cannot be written.
+        """
+        draft = target.with_name(f".{target.name}{_PART}")
+        digest = hashlib.sha256()
+        try:
+            with draft.open("wb") as file:
+                for piece in _pieces(self.path(plaintext), _READ_BYTES):
+                    digest.update(piece)
+                    file.write(piece)
+                size = file.tell()
+            if digest.digest() != plaintext:
+                raise StorageError(f"{self.path(plaintext)} is damaged: restore it from a backup")
+            draft.replace(target)
+        except OSError as error:
+            raise StorageError(f"cannot write {target}: {error.strerror}; choose another place") from error
+        finally:
+            draft.unlink(missing_ok=True)
+        return size
+
     def retire(self, study: str, number: int, blob: bytes) -> None:
         """No site needs this model any more: its blob and momentum go, its plaintext stays."""
         self._blobs.delete(blob)

@@ -65,6 +65,11 @@ class AggregatorSettings(Section, frozen=True):
         return self.state / "models"
 
     @property
+    def blobs(self) -> Path:
+        """The folder of models as sites fetch them."""
+        return self.state / "blobs"
+
+    @property
     def control_socket(self) -> Path:
         """Where the daemon listens for commands."""
         return Path(self.paths.runtime) / "control.sock"

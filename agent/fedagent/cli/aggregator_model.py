@@ -5,17 +5,17 @@ Rule: an exported file is checked against its digest, and its model card lies be
 """
 
 import argparse
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedagent.aggregator.metrics import best_model
-from fedagent.aggregator.models import SUFFIX
+from fedagent.aggregator.models import Models
 from fedagent.aggregator.reports import model_card, model_statuses
 from fedagent.aggregator.store import ModelRecord, Store, StudyRecord
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
-from fedagent.errors import StorageError, UsageError
+from fedagent.errors import UsageError
+from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.files import write_atomically
 
 if TYPE_CHECKING:
@@ -60,18 +60,12 @@ def run_export(arguments: argparse.Namespace) -> int:
         record = store.study(arguments.study)
         model = _chosen(store, record, arguments)
         card = model_card(record, model, store.results(record.study.name), arguments.file)
-    digest = model.reference.plaintext
-    source = settings.models / f"{digest.hex()}{SUFFIX}"
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise StorageError(f"cannot read {source}: {error.strerror}; restore it from a backup") from error
-    if hashlib.sha256(data).digest() != digest:
-        raise StorageError(f"{source} is damaged: restore it from a backup")
+    size = Models(settings.models, BlobFolder(settings.blobs)).export(
+        model.reference.plaintext, arguments.file
+    )
     beside = arguments.file.with_suffix(".md")
-    write_atomically(arguments.file, data, mode=0o644)
     write_atomically(beside, card.encode(), mode=0o644)
-    print_lines(f"wrote {arguments.file} ({len(data)} bytes, model after round {model.number}) and {beside}")
+    print_lines(f"wrote {arguments.file} ({size} bytes, model after round {model.number}) and {beside}")
     return 0
 
 

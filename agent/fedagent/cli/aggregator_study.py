@@ -19,6 +19,7 @@ from fedagent.aggregator.store import Store
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
 from fedagent.errors import UnavailableError
+from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
 
 if TYPE_CHECKING:
@@ -110,11 +111,7 @@ def run_status(arguments: argparse.Namespace) -> int:
 
 
 def _status_lines(status: StudyStatus) -> list[str]:
-    where = (
-        f", round {status.round} of {status.rounds} ({status.round_kind}, {status.round_phase})"
-        if status.round
-        else ""
-    )
+    where = f", {_round_text(status)} ({status.round_phase})" if status.round else ""
     lines = [f"study {status.name}: {status.phase}{where}"]
     if status.reason:
         lines.append(f"  {status.reason}")
@@ -126,6 +123,12 @@ def _status_lines(status: StudyStatus) -> list[str]:
         )
     lines += [f"  {part.site}: {part.phase}{f' ({part.text})' if part.text else ''}" for part in status.parts]
     return lines
+
+
+def _round_text(status: StudyStatus) -> str:
+    if status.round_kind == RoundKind.EVALUATE:
+        return "evaluation of the final model"
+    return f"round {status.round} of {status.rounds}"
 
 
 def run_metrics(arguments: argparse.Namespace) -> int:
