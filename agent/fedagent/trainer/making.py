@@ -113,7 +113,7 @@ def _stage_query(
     with closing(PostgresqlTable(source)) as table:
         staging.check_columns(definition, Relation("", dict.fromkeys(table.columns, "")), source.title)
         wanted = definition.local_columns
-        names = {name: f"p{place}" for place, name in enumerate(wanted)}
+        names = {name: f"__p{place}" for place, name in enumerate(wanted)}
         unnested = ", ".join(f"unnest(${name}::VARCHAR[]) AS {name}" for name in names.values())
         relation = Relation(f"(SELECT {unnested})", names)
         first_row = 1

@@ -114,14 +114,14 @@ def csv_relation(source: CsvSource, file: OpenFile) -> Relation:
     """
     check_encoding(source, file)
     names = csv_header(source, file) if source.header else source.columns
-    declared = ", ".join(f"'c{index}': 'VARCHAR'" for index in range(len(names)))
+    declared = ", ".join(f"'__c{index}': 'VARCHAR'" for index in range(len(names)))
     sql = (
         f"read_csv({quoted_text(file.engine_path)}, auto_detect=false, header={str(source.header).lower()}, "
         f"delim={quoted_text(source.delimiter)}, quote='\"', escape='\"', columns={{{declared}}}, "
         f"encoding='{source.encoding}', compression='none', max_line_size={LINE_BYTES})"
     )
     often = Counter(names)
-    columns = {name: f"c{index}" for index, name in enumerate(names) if name and often[name] == 1}
+    columns = {name: f"__c{index}" for index, name in enumerate(names) if name and often[name] == 1}
     return Relation(sql, columns, frozenset(name for name, count in often.items() if name and count > 1))
 
 

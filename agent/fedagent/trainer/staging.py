@@ -23,6 +23,7 @@ from fedagent.trainer.snapshots import PATIENT, SPLIT, SnapshotColumn
 from fedagent.trainer.sources import Relation
 
 _BATCH: Final = 10_000
+_SOURCE, _ROW, _LEFT_OUT = "__source", "__row", "__left_out"  # no study's column is called so
 FORMAT: Final = 1
 """Of the digest: counts up when the canonical form of a row changes."""
 
@@ -81,7 +82,7 @@ def make_work_table(engine: duckdb.DuckDBPyConnection, definition: DatasetDefini
     """The empty table ``staged``: where a row was, why it is left out (then it holds nothing else), and its texts."""
     texts = "".join(f", {quoted_name(name)} VARCHAR" for name in definition.sorted_columns)
     engine.execute(
-        f"CREATE TABLE staged (source INTEGER, row BIGINT, left_out VARCHAR, {PATIENT} VARCHAR, {SPLIT} VARCHAR{texts})"
+        f"CREATE TABLE staged ({_SOURCE} INTEGER, {_ROW} BIGINT, {_LEFT_OUT} VARCHAR, {PATIENT} VARCHAR, {SPLIT} VARCHAR{texts})"
     )
 
 
@@ -115,37 +116,44 @@ def stage(
         duckdb.Error: the source cannot be read; its text may hold values.
     """
     source = definition.source[index]
-    columns = [
+    texts = [
         f"{local_sql(relation.columns[definition.local_name(name)], source, definition.columns[name].type)}"
         f" AS {quoted_name(name)}"
         for name in definition.sorted_columns
     ]
-    patient, left_out = "CAST(NULL AS VARCHAR)", "CAST(NULL AS VARCHAR)"
+    patient = "CAST(NULL AS VARCHAR)"
     if definition.patient is not None:
         patient = text_sql(relation.columns[definition.patient])
-        left_out = (
-            f"CASE WHEN {PATIENT} IS NULL THEN 'no patient' "
-            f"WHEN {_same_patient_sql(PATIENT)} IN (SELECT id FROM opted_out) THEN 'opt-out' END"
-        )
     split = "NULL" if source.split is None else quoted_text(source.split)
     kept = [
-        f"CASE WHEN left_out IS NULL THEN {name} END"
+        f"CASE WHEN {_LEFT_OUT} IS NULL THEN {name} END"
         for name in map(quoted_name, (PATIENT, *definition.sorted_columns))
     ]
-    first = 1 if batch is None else batch.first_row
+    before = 0 if batch is None else batch.first_row - 1
     engine.execute(
-        f"INSERT INTO staged SELECT {index}, row, left_out, {kept[0]}, {split}, {', '.join(kept[1:])} FROM ("
-        f"SELECT *, {left_out} AS left_out FROM ("
-        f"SELECT row_number() OVER () + {first - 1} AS row, {patient} AS {PATIENT}, {', '.join(columns)} FROM {relation.sql}))",
+        f"INSERT INTO staged SELECT {index}, {_ROW}, {_LEFT_OUT}, {kept[0]}, {split}, {', '.join(kept[1:])} FROM ("
+        f"SELECT *, {_left_out_sql(definition)} AS {_LEFT_OUT} FROM ("
+        f"SELECT row_number() OVER () + {before} AS {_ROW}, {patient} AS {PATIENT}, {', '.join(texts)}"
+        f" FROM {relation.sql}))",
         {} if batch is None else batch.values,
+    )
+
+
+def _left_out_sql(definition: DatasetDefinition) -> str:
+    """Why a row is left out, NULL where it is kept."""
+    if definition.patient is None:
+        return "CAST(NULL AS VARCHAR)"
+    return (
+        f"CASE WHEN {PATIENT} IS NULL THEN 'no patient' "
+        f"WHEN {_same_patient_sql(PATIENT)} IN (SELECT id FROM opted_out) THEN 'opt-out' END"
     )
 
 
 def counts(engine: duckdb.DuckDBPyConnection) -> Counts:
     """What became of the rows."""
     row = engine.execute(
-        "SELECT count(*) FILTER (left_out IS NULL), count(*) FILTER (left_out = 'opt-out'), "
-        "count(*) FILTER (left_out = 'no patient') FROM staged"
+        f"SELECT count(*) FILTER ({_LEFT_OUT} IS NULL), count(*) FILTER ({_LEFT_OUT} = 'opt-out'), "
+        f"count(*) FILTER ({_LEFT_OUT} = 'no patient') FROM staged"
     ).fetchone()
     return Counts(*row) if row else Counts(0, 0, 0)
 
@@ -159,9 +167,9 @@ def check_values(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinitio
     aggregates = []
     for name in definition.sorted_columns:
         wrong = wrong_sql(quoted_name(name), definition.columns[name])
-        aggregates += [f"count(*) FILTER ({wrong})", f"min(row) FILTER ({wrong})"]
+        aggregates += [f"count(*) FILTER ({wrong})", f"min({_ROW}) FILTER ({wrong})"]
     found = engine.execute(
-        f"SELECT source, {', '.join(aggregates)} FROM staged WHERE left_out IS NULL GROUP BY source ORDER BY source"
+        f"SELECT {_SOURCE}, {', '.join(aggregates)} FROM staged WHERE {_LEFT_OUT} IS NULL GROUP BY 1 ORDER BY 1"
     ).fetchall()
     for source, *numbers in found:
         for name, count, row in zip(definition.sorted_columns, numbers[::2], numbers[1::2], strict=True):
@@ -200,7 +208,7 @@ def write_table(
     engine.execute(
         f"COPY (SELECT {names}, {PATIENT}, {SPLIT} FROM ("
         f"SELECT {names}, {hmac_sql(key, patient)} AS {PATIENT}, {SPLIT} FROM ("
-        f"SELECT {', '.join(columns)}, {PATIENT}, {SPLIT} FROM staged WHERE left_out IS NULL)"
+        f"SELECT {', '.join(columns)}, {PATIENT}, {SPLIT} FROM staged WHERE {_LEFT_OUT} IS NULL)"
         f") ORDER BY {PATIENT}, sha256({content})) TO {quoted_text(str(path))} (FORMAT parquet, COMPRESSION zstd)"
     )
 

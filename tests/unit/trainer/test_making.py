@@ -190,6 +190,37 @@ def test_names_with_quotes_and_capitals_are_names(hospital: DataHospital) -> Non
     }
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_study_columns_may_be_called_as_anything_else_is(hospital: DataHospital, kind: str) -> None:
+    names = [
+        "row",
+        "source",
+        "left_out",
+        "id",
+        "c0",
+        "c1",
+        "p0",
+        "patient",
+        "split",
+        "column0",
+        "staged",
+        "select",
+    ]
+    swapped = dict(zip(names, names[::-1], strict=True))
+    path = hospital.write("a.csv", table([",".join(map(str, range(len(names))))], ",".join(names)))
+    if kind == "parquet":
+        path = hospital.folder / "a.parquet"
+        with duckdb.connect() as engine:
+            engine.execute(f"COPY (FROM read_csv('{hospital.folder}/a.csv')) TO '{path}' (FORMAT parquet)")
+    columns = {name: {"from": local, "type": "number"} for name, local in swapped.items()}
+    hospital.define("heart", [{"kind": kind, "path": str(path)}], columns, patient="id")
+    hospital.make()
+    read = hospital.columns(*names)
+    assert {name: read[name].tolist() for name in names} == {
+        name: [names.index(swapped[name])] for name in names
+    }
+
+
 def test_a_column_that_no_study_needs_may_be_there_twice(hospital: DataHospital) -> None:
     hospital.define_csv(table(["1,63,m,m"], "mrn,age,sex,sex"), {"age": NUMBER}, patient="mrn")
     assert hospital.make().record.rows == 1
