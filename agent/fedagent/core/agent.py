@@ -37,12 +37,13 @@ AnyEvent = (
 
 def step(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
     """What the daemon is after the event, and what it does because of it."""
-    before = state.standing
+    before = state
     state, done = _take(state, event, now)
+    state = _wait_anew(before, state, event, now)
     state = _govern(state, event, now)
     state, more = occupancy.occupy(state, now)
     done += more
-    if state.standing.go != before.go:
+    if state.standing.go != before.standing.go:
         done += _verdict_changed(state)
     state, more = _ask_again(state, now)
     done += more
@@ -78,8 +79,7 @@ def _take(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
     """The event's own effect, before the verdict is judged anew."""
     match event:
         case on.MessageArrived():
-            heard, done = _hear(state, event, now)
-            return _answered(state, heard, event.message, now), done
+            return _hear(state, event, now)
         case on.Connected() | on.Disconnected():
             return _link_changed(state, event, now)
         case on.TrainerCame() | on.TrainerSaid() | on.TrainerLost() | on.UpdateSpooled():
@@ -118,12 +118,13 @@ def _operator(
             assert_never(event)
 
 
-def _answered(state: AgentState, heard: AgentState, message: m.AggregatorMessage, now: Instant) -> AgentState:
-    """Start the waiting anew where the message brought us on; the mere answer to a hello would make us chat for ever."""
-    before, after = (participation.positions(each.studies.values()) for each in (state, heard))
-    if before == after and not isinstance(message, m.Grant):
-        return heard
-    return msgspec.structs.replace(heard, ask_after_s=FIRST_ASK_S, asked_at=now.monotonic)
+def _wait_anew(before: AgentState, state: AgentState, event: AnyEvent, now: Instant) -> AgentState:
+    """Waiting starts anew where something moved; the mere answer to a hello would make us chat for ever."""
+    was, stands = (participation.positions(each.studies.values()) for each in (before, state))
+    granted = isinstance(event, on.MessageArrived) and isinstance(event.message, m.Grant)
+    if was == stands and not granted:
+        return state
+    return msgspec.structs.replace(state, ask_after_s=FIRST_ASK_S, asked_at=now.monotonic)
 
 
 def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:

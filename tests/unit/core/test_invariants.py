@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds after any sequence of events, lawful or not: the promises of the site daemon."""
 
+from collections.abc import Callable
+
 import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from fedagent.core import agent
 from fedagent.core import commands as do
@@ -20,7 +22,7 @@ from tests.fakes.scenes import STUDY, at, blob_of, named
 
 STUDIES = {study.name: study for study in (STUDY, named("lung-1"))}
 NAMES = st.sampled_from(sorted(STUDIES))
-ROUNDS = st.integers(1, 3)
+ROUNDS = st.integers(1, 4)
 REASONS = st.sampled_from(m.Reason)
 RUNNING = {Stage.BUSY, Stage.FROZEN, Stage.VACATING}
 WAITS = st.sampled_from([0.0, 0.1, 0.5, 1.0, 2.5, 11.0, 70.0, 700.0])
@@ -41,6 +43,16 @@ class Site(RuleBasedStateMachine):
         """By study: what was spooled and not answered."""
         self.sealed = 0
 
+    @initialize(
+        begin=st.sampled_from([scenes.site, scenes.ready, scenes.training, scenes.sending]), go=st.booleans()
+    )
+    def begins(self, begin: Callable[[], AgentState], go: bool) -> None:
+        self.state = begin()
+        self.alive = self.state.trainer.stage is not Stage.ABSENT
+        self.updates = {name: study.update for name, study in self.state.studies.items() if study.update}
+        if go or self.state.trainer.stage is Stage.BUSY:
+            self.state = msgspec.structs.replace(self.state, standing=scenes.GO)
+
     # --- what happens ---------------------------------------------------------------------------------------------
 
     @rule(wait=WAITS)
@@ -57,10 +69,11 @@ class Site(RuleBasedStateMachine):
         self.now += wait
         self.happens(scenes.sampled(self.now, cpu_others_ratio=used, memory_available_mib=memory))
 
-    @rule(wait=WAITS)
-    def the_machine_is_idle(self, wait: float) -> None:
-        self.now += wait
-        self.happens(scenes.sampled(self.now))
+    @rule()
+    def the_machine_is_idle(self) -> None:
+        for _ in range(2):
+            self.now += scenes.POLICY.resume_after_s
+            self.happens(scenes.sampled(self.now))
 
     @rule(up=st.booleans())
     def the_broker_comes_or_goes(self, up: bool) -> None:
@@ -82,12 +95,12 @@ class Site(RuleBasedStateMachine):
     def a_model_comes(self, name: str, number: int) -> None:
         self.happens(scenes.fetched(number, STUDIES[name]))
 
-    @rule(name=NAMES)
-    def a_round_is_made_ready(self, name: str) -> None:
+    @rule(name=NAMES, later=st.integers(0, 1))
+    def a_round_is_made_ready(self, name: str, later: int) -> None:
         """The way there, so that the rest does not depend on luck."""
         study = STUDIES[name]
         self.happens(scenes.approvals(*STUDIES.values()))
-        number = self.state.studies[name].round if name in self.state.studies else 1
+        number = self.state.studies[name].round + later if name in self.state.studies else 1
         for event in (
             scenes.heard(scenes.announcement(number, study)),
             scenes.model_key(number, study),
@@ -307,6 +320,6 @@ class Forward(RuleBasedStateMachine):
 
 
 TestSite = Site.TestCase
-TestSite.settings = settings(max_examples=150, stateful_step_count=40)
+TestSite.settings = settings(max_examples=200, stateful_step_count=40)
 TestForward = Forward.TestCase
 TestForward.settings = settings(max_examples=20, stateful_step_count=20)
