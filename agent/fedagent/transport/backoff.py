@@ -13,8 +13,11 @@ LONGEST_S: Final = 30.0
 STABLE_S: Final = 30.0
 """A connection that lived that long starts afresh; one that the broker ends at once does not."""
 
-TAKEN_OVER_S: Final = (30.0, 60.0)
+CONTESTED_S: Final = (30.0, 60.0)
 """Two daemons with one identity throw each other out: slowly, and told to both."""
+
+CUT_SHORT: Final = 3
+"""So many accepted connections in a row that were soon closed look like that (mosquitto 2.0.11 does not say it)."""
 
 _random: Final = secrets.SystemRandom()
 
@@ -25,12 +28,29 @@ class Backoff:
     def __init__(self) -> None:
         """Begins with the shortest wait."""
         self._attempt = 0
+        self._cut_short = 0
 
-    def delay_s(self, lived_s: float) -> float:
-        """The wait after an attempt, or a connection that lived this long."""
+    @property
+    def contested(self) -> bool:
+        """Somebody else seems to use our identity."""
+        return self._cut_short >= CUT_SHORT
+
+    def ended(self, lived_s: float, *, accepted: bool, taken_over: bool) -> None:
+        """An attempt failed, or a connection ended.
+
+        Args:
+            lived_s: from the attempt to the end.
+            accepted: it was a connection.
+            taken_over: the broker said that another client took our session.
+        """
         self._attempt = 1 if lived_s > STABLE_S else self._attempt + 1
-        return _random.uniform(SHORTEST_S, min(LONGEST_S, SHORTEST_S * 2 ** min(self._attempt, 10)))
+        if accepted:
+            self._cut_short = self._cut_short + 1 if lived_s < STABLE_S else 0
+        if taken_over:
+            self._cut_short = max(self._cut_short, CUT_SHORT)
 
-    def taken_over_s(self) -> float:
-        """The wait after somebody else took our session."""
-        return _random.uniform(*TAKEN_OVER_S)
+    def delay_s(self) -> float:
+        """The wait before the next attempt."""
+        if self.contested:
+            return _random.uniform(*CONTESTED_S)
+        return _random.uniform(SHORTEST_S, min(LONGEST_S, SHORTEST_S * 2 ** min(self._attempt, 10)))

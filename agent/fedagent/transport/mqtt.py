@@ -47,6 +47,7 @@ FAREWELL_S: Final = 2.0
 _MALFORMED: Final = (MQTTException, struct.error, ValueError, LookupError, TypeError)
 """What paho raises on bytes that are not MQTT."""
 
+_CONTESTED: Final = "does another machine use the same certificate?"
 _NOT_MQTT: Final = "does not speak MQTT 5: is this the broker's port?"
 _NO_SUBSCRIBER: Final = 0x10
 _SILENT: Final = 0x8D
@@ -133,16 +134,16 @@ class MqttLink:
         while True:
             started = clock()
             ending = await self._connect_and_serve()
-            if ending.reason not in self._told:
-                self._told.add(ending.reason)
-                log.warning("no connection to the broker: %s", ending.reason)
-                self._on_event(Disconnected(reason=ending.reason))
-            wait_s = (
-                self._backoff.taken_over_s()
-                if ending.taken_over
-                else self._backoff.delay_s(clock() - started)
-            )
-            await asyncio.sleep(wait_s)
+            lived_s = clock() - started
+            self._backoff.ended(lived_s, accepted=ending.accepted, taken_over=ending.taken_over)
+            self._tell(f"{ending.reason}; {_CONTESTED}" if self._backoff.contested else ending.reason)
+            await asyncio.sleep(self._backoff.delay_s())
+
+    def _tell(self, reason: str) -> None:
+        if reason not in self._told:
+            self._told.add(reason)
+            log.warning("no connection to the broker: %s", reason)
+            self._on_event(Disconnected(reason=reason))
 
     async def _connect_and_serve(self) -> "_Ending":
         host, port = self._settings.host, self._settings.port
@@ -198,6 +199,7 @@ class _Ending(msgspec.Struct, frozen=True):
     """Why a connection is over."""
 
     reason: str
+    accepted: bool = False
     taken_over: bool = False
 
 
@@ -356,16 +358,13 @@ class _Connection:
     ) -> None:
         host, port = self._settings.host, self._settings.port
         told = flags.is_disconnect_packet_from_server
-        taken_over = told and reason.value == _TAKEN_OVER
-        if taken_over:
-            text = "another program connected with this certificate: is the same identity in use on two machines?"
-        elif told or self._refused:
+        if told or self._refused:
             text = f"the broker {host}:{port} ended the session ({self._refused or reason})"
         elif self._stream.failure:
             text = explain(self._stream.failure, host, port)
         else:
             text = explain(TimeoutError() if reason.value == _SILENT else ConnectionResetError(), host, port)
-        self._end(text, taken_over=taken_over)
+        self._end(text, taken_over=told and reason.value == _TAKEN_OVER)
 
     def _watch_room(self, *_: object) -> None:
         self._loop.add_writer(self._descriptor, self.client.loop_write)
@@ -380,7 +379,7 @@ class _Connection:
 
     def _end(self, reason: str, *, taken_over: bool = False) -> None:
         if not self.ending:
-            self.ending = _Ending(reason=reason, taken_over=taken_over)
+            self.ending = _Ending(reason=reason, accepted=self.accepted, taken_over=taken_over)
         self.accepted = False
         self.published.clear()
         self.changed.set()
