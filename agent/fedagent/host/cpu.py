@@ -42,8 +42,15 @@ def parse_process(text: str) -> float:
 
 
 def parse_cgroup(text: str) -> float:
-    """CPU seconds of a control group, from ``cpu.stat``."""
-    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("usage_usec ")) / 1e6
+    """CPU seconds of a control group, from ``cpu.stat``.
+
+    Raises:
+        ValueError: it does not say.
+    """
+    for line in text.splitlines():
+        if line.startswith("usage_usec "):
+            return int(line.split()[1]) / 1e6
+    raise ValueError("no usage_usec in cpu.stat")
 
 
 def read(root: Path) -> CpuTimes | None:
@@ -57,13 +64,13 @@ def read(root: Path) -> CpuTimes | None:
 def read_own(root: Path) -> dict[str, float]:
     """CPU seconds of what is ours, by part, so that one that ended can be told from one that slept.
 
-    This daemon, and the trainers: their slice where systemd made one, else this process's descendants.
+    This daemon, and the trainers: what systemd runs in their slice, and this process's descendants.
     """
-    own = {"daemon": sum(os.times()[:2])}
+    own = {"daemon": sum(os.times()[:2])} | _descendants(root, os.getpid())
     try:
         own["slice"] = parse_cgroup((root / "sys/fs/cgroup/fedagent.slice/cpu.stat").read_text())
-    except (OSError, StopIteration):
-        own |= _descendants(root, os.getpid())
+    except (OSError, ValueError):
+        return own
     return own
 
 

@@ -43,7 +43,8 @@ class Sampler:
         if self._last is None or times is None:
             return None
         then, last, last_own = self._last
-        ours = sum(used - last_own.get(part, used) for part, used in own.items())
+        # A part that was not there is one of ours that has just begun: all that it used is ours.
+        ours = sum(used - last_own.get(part, 0.0) for part, used in own.items())
         elapsed = (now - then) * times.count
         if elapsed <= 0:
             return None

@@ -1,32 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells systemd how the service is (sd_notify(3)); does nothing where systemd did not start it."""
 
+import contextlib
 import os
-from pathlib import Path
-
-from sdnotify import SystemdNotifier
+import socket
 
 
 class ServiceStatus:
     """The notification socket, if there is one."""
 
     def __init__(self) -> None:
-        self._notifier = SystemdNotifier()
-        self.watchdog_s = int(os.environ.get("WATCHDOG_USEC", "0")) / 1e6
+        self._address = os.environ.get("NOTIFY_SOCKET", "")
 
     def ready(self) -> None:
         """The local state is loaded; the network is not waited for."""
-        self._notifier.notify("READY=1")
+        self._notify("READY=1")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``; also feeds the watchdog."""
-        self._notifier.notify(f"STATUS={text}\nWATCHDOG=1")
+        line = " ".join(text.split())  # a second line would be another message
+        self._notify(f"STATUS={line}\nWATCHDOG=1")
 
     def stopping(self) -> None:
         """The service is ending by itself or was asked to."""
-        self._notifier.notify("STOPPING=1")
+        self._notify("STOPPING=1")
 
-
-def under_systemd() -> bool:
-    """Whether PID 1 is systemd (sd_booted(3))."""
-    return Path("/run/systemd/system").is_dir()
+    def _notify(self, text: str) -> None:
+        if not self._address:
+            return
+        address = self._address.replace("@", "\0", 1) if self._address.startswith("@") else self._address
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifier:
+            with contextlib.suppress(OSError):  # systemd misses its watchdog, and does what the unit says
+                notifier.sendto(text.encode(), address)
