@@ -17,13 +17,14 @@ from fedagent.aggregator.settings import AggregatorBroker, AggregatorPaths, Aggr
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.security.certificates import key_to_pem, make_key, subject
-from fedagent.security.identity import AGGREGATOR
+from fedagent.security.identity import AGGREGATOR, Identity
 from fedagent.transport.events import MqttEvent
 from fedagent.wire import messages as m
 from fedagent.wire import study as s
+from fedagent.wire.topics import Role
 from tests.fakes.certificates import FakeAuthority, leaf_extensions, pem
-from tests.fakes.clinic import new_authority
-from tests.fakes.site import FakeSite, MemoryLink, write_identity
+from tests.fakes.clinic import holder, new_authority
+from tests.fakes.site import FakeSite, MemoryLink
 
 NAMES = ("clinic-a", "clinic-b", "clinic-c")
 LIMIT_S = 20.0
@@ -57,7 +58,9 @@ class Centre:
             begin=now - timedelta(hours=1),
             end=now + timedelta(hours=1),
         )
-        write_identity(folder, self.authority, (pem(leaf), key_to_pem(key, None)))
+        (folder / "ca.crt").write_bytes(self.authority.pem)
+        (folder / "aggregator.crt").write_bytes(pem(leaf))
+        (folder / "aggregator.key").write_bytes(key_to_pem(key, None))
         self.settings = AggregatorSettings(
             broker=AggregatorBroker(
                 ca=str(folder / "ca.crt"),
@@ -66,10 +69,11 @@ class Centre:
             ),
             paths=AggregatorPaths(state=str(folder / "state"), runtime=str(folder)),
         )
-        self.sites = {
-            name: FakeSite(name, self.authority, rows=100 * (1 + index)) for index, name in enumerate(NAMES)
-        }
+        self.sites = {name: self.site(name, rows=100 * (1 + index)) for index, name in enumerate(NAMES)}
         self.link: MemoryLink
+
+    def site(self, name: str, *, rows: int = 100) -> FakeSite:
+        return FakeSite(holder(self.authority, Identity(Role.SITE, name)), self.authority.trust, rows=rows)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Aggregator]:
@@ -398,7 +402,7 @@ def test_training_ends_early_when_the_metric_no_longer_improves(centre: Centre) 
 def test_malformed_foreign_and_repeated_messages_change_nothing(
     centre: Centre, caplog: pytest.LogCaptureFixture
 ) -> None:
-    site, stranger = centre.sites["clinic-a"], FakeSite("stranger", centre.authority)
+    site, stranger = centre.sites["clinic-a"], centre.site("stranger")
 
     async def script() -> None:
         site.offers = False

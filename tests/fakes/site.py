@@ -6,15 +6,14 @@ send what is granted. What it does wrong is what a test asks for.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 
 from fedagent.security.blob import BlobCipher, new_blob_key
-from fedagent.security.certificates import Signer
-from fedagent.security.identity import Identity
+from fedagent.security.certificates import Signer, Trust
 from fedagent.security.mail import open_mail, seal
 from fedagent.security.sealing import model_key_context, new_private_key, public_key, unseal, update_context
 from fedagent.security.sealing import seal as seal_secret
@@ -26,8 +25,7 @@ from fedagent.wire.manifest import Manifest, blob_digest, chunk_message, describ
 from fedagent.wire.study import Identity as IdentityTask
 from fedagent.wire.study import Study, model_shapes, study_digest
 from fedagent.wire.tensors import encode_header
-from tests.fakes.certificates import FakeAuthority
-from tests.fakes.clinic import encrypt, holder
+from tests.fakes.clinic import encrypt
 
 
 class MemoryLink:
@@ -89,10 +87,10 @@ class MemoryLink:
 class FakeSite:
     """One hospital. Tests set what it does differently before it says hello."""
 
-    def __init__(self, name: str, authority: FakeAuthority, *, rows: int = 100) -> None:
-        self.name, self.rows = name, rows
-        self.signer: Signer = holder(authority, Identity(t.Role.SITE, name))
-        self._trust, self._sequence = authority.trust, 0
+    def __init__(self, signer: Signer, trust: Trust, *, rows: int = 100) -> None:
+        self.name, self.rows = signer.identity.name, rows
+        self.signer, self._trust = signer, trust
+        self._sequence = time.time_ns()
         self.trainer_key = new_private_key()
         self.link: MemoryLink | None = None
         self.subscribed: set[str] = set()
@@ -274,10 +272,3 @@ class FakeSite:
         assert isinstance(study.task, IdentityTask)
         value = study.task.increment if self.values is None else self.values
         return np.full(study.task.parameters, value, dtype="<f4").tobytes()
-
-
-def write_identity(folder: Path, authority: FakeAuthority, signer_pem: tuple[bytes, bytes]) -> None:
-    """The files that the aggregator's settings name."""
-    (folder / "ca.crt").write_bytes(authority.pem)
-    (folder / "aggregator.crt").write_bytes(signer_pem[0])
-    (folder / "aggregator.key").write_bytes(signer_pem[1])
