@@ -29,7 +29,7 @@ from fedagent.wire.frames import Job, JobSealed
 from fedagent.wire.manifest import blob_digest, describe
 from fedagent.wire.messages import Announcement, ModelReference, RoundKind, UpdateSecret
 from fedagent.wire.tensors import encode_header, file_bytes
-from fedagent.wire.topics import Role, round_topic
+from fedagent.wire.topics import round_topic
 from tests.fakes.certificates import FakeAuthority, leaf_extensions, pem
 
 SITE = "clinic-a"
@@ -136,9 +136,6 @@ class Clinic:
         """The jobs that the odd worker was given."""
         log = self.state / "jobs.log"
         return log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-
-    def site_signer(self) -> Signer:
-        return holder(self.authority, Identity(Role.SITE, SITE))
 
     def approve(self, study: s.Study, *, dataset: str = "cardiology", rounds: int | None = None) -> None:
         limit = "" if rounds is None else f"rounds = {rounds}\n"

@@ -6,7 +6,6 @@ import select
 import signal
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
 from fedagent.channel import FrameChannel, close_all
@@ -34,9 +33,7 @@ class Connection:
         self.ready = self.expect(frames.Ready)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
         self._forget_worker()
 

@@ -39,6 +39,11 @@ class OddWorker:
         self._connection = connection
         self._channel = FrameChannel(connection)
         self._maps: list[mmap.mmap] = []
+        behaviours = (
+            *(self.obey, self.nan, self.mapped, self.unfit, self.patient, self.look, self.burn, self.deaf),
+            *(self.family, self.crash, self.segfault, self.garbage, self.silent),
+        )
+        self._behaviours = {behaviour.__name__: behaviour for behaviour in behaviours}
 
     def serve(self, behaviour: str) -> None:
         name, _, once = behaviour.partition("-")
@@ -49,7 +54,7 @@ class OddWorker:
                     log.write(f"{frame.study.name} {frame.round} {Path(frame.checkpoint).name}\n")
                 good = once and Path("misbehaved").exists()
                 Path("misbehaved").touch()
-                getattr(self, "obey" if good else name)(frame)
+                self._behaviours["obey" if good else name](frame)
             close_all(descriptors)
 
     def obey(self, job: frames.WorkerJob) -> None:

@@ -1,35 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon's view: a trainer that comes, trains, is stopped, goes on, and is gone exactly once."""
 
-import asyncio
 import os
-import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
 
-import msgspec
 import psutil
 import pytest
 
-from fedagent.channel import FrameChannel, close_all
-from fedagent.core.settings import Settings
+from fedagent.channel import close_all
 from fedagent.launch import child, trainer
-from fedagent.launch.trainer import Trainer, TrainerCame, TrainerEvent, TrainerFrame, TrainerGone
 from fedagent.wire import frames
 from fedagent.wire.messages import RoundKind
 from tests.fakes.clinic import IDENTITY, Clinic, model_bytes
 from tests.fakes.connection import gone, program, read_all
-
-TIMEOUT_S = 60.0
-QUIET_S = 0.5
-"""Long enough for a burning worker to say many times that it burns."""
-
-T = TypeVar("T")
-F = TypeVar("F", bound=frames.Frame)
+from tests.fakes.holder import daemon, play
 
 
 @pytest.fixture
@@ -37,70 +23,6 @@ def clinic(tmp_path: Path) -> Clinic:
     clinic = Clinic(tmp_path)
     clinic.approve(IDENTITY)
     return clinic
-
-
-class Daemon:
-    """Holds one trainer and reads its events."""
-
-    def __init__(self, clinic: Clinic, settings: Settings | None = None) -> None:
-        self.clinic = clinic
-        self.events: asyncio.Queue[TrainerEvent] = asyncio.Queue()
-        self.trainer = Trainer(settings or clinic.settings, clinic.config, self.events.put_nowait)
-        self.ready: frames.Ready
-
-    async def came(self) -> None:
-        event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
-        assert isinstance(event, TrainerCame), event
-        self.ready = event.ready
-
-    async def frame(self, kind: type[F]) -> tuple[F, tuple[int, ...]]:
-        """The next frame of this kind; progress is passed over."""
-        while True:
-            event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
-            assert isinstance(event, TrainerFrame), event
-            if isinstance(event.frame, kind):
-                return event.frame, event.descriptors
-            assert isinstance(event.frame, frames.JobProgress), event
-
-    async def gone(self) -> str:
-        while True:
-            event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
-            if isinstance(event, TrainerGone):
-                return event.text
-            if isinstance(event, TrainerFrame):
-                close_all(event.descriptors)
-
-    async def quiet(self) -> bool:
-        """Whether nothing is heard for a while, after what is under way was heard."""
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                while True:
-                    await asyncio.wait_for(self.events.get(), QUIET_S)
-        except TimeoutError:
-            return self.events.empty()
-
-    def give(self, number: int = 1, kind: RoundKind = RoundKind.TRAIN) -> None:
-        job, path = self.clinic.job(
-            self.clinic.order(IDENTITY, round=number, kind=kind), self.ready.trainer_key
-        )
-        descriptor = os.open(path, os.O_RDONLY)
-        self.trainer.send(job, [descriptor])
-        os.close(descriptor)
-
-
-@asynccontextmanager
-async def daemon(clinic: Clinic, settings: Settings | None = None) -> AsyncIterator[Daemon]:
-    held = Daemon(clinic, settings)
-    held.trainer.start()
-    try:
-        yield held
-    finally:
-        held.trainer.close()
-        await asyncio.wait_for(held.trainer.wait_closed(), TIMEOUT_S)
-
-
-def play(scene: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(scene)
 
 
 def set_behaviour(monkeypatch: pytest.MonkeyPatch, behaviour: str) -> None:
@@ -301,101 +223,6 @@ def test_a_trainer_that_breaks_the_protocol_is_left(
             assert (await held.gone()).startswith("the trainer broke its protocol")
 
     play(scene())
-
-
-# --- through a socket, as systemd offers one ----------------------------------------------------------------------
-
-
-def by_socket(clinic: Clinic, path: Path, launch: str = "socket") -> Settings:
-    settings = clinic.settings
-    section = msgspec.structs.replace(settings.trainer, launch=launch, socket=str(path))
-    return msgspec.structs.replace(settings, trainer=section)
-
-
-def test_without_a_socket_the_trainer_is_gone_at_once(clinic: Clinic) -> None:
-    async def scene() -> None:
-        async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock")) as held:
-            assert (await held.gone()).startswith("no trainer could be started: No such file")
-
-    play(scene())
-
-
-def test_auto_takes_a_child_where_there_is_no_socket(clinic: Clinic) -> None:
-    async def scene() -> None:
-        async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock", "auto")) as held:
-            await held.came()
-
-    play(scene())
-
-
-def test_a_refused_connection_is_gone(clinic: Clinic) -> None:
-    path = clinic.folder / "trainer.sock"
-
-    async def scene() -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            async with daemon(clinic, by_socket(clinic, path)) as held:
-                listener.accept()[0].close()  # as systemd does beyond MaxConnections=
-                assert await held.gone() == "the trainer ended"
-
-    play(scene())
-
-
-def test_a_service_that_could_not_be_paused_is_not_used(clinic: Clinic) -> None:
-    path = clinic.folder / "trainer.sock"
-    ready = frames.Ready(
-        version="1", control="process-group", supervisor_pid=1, worker_pid=2, trainer_key=bytes(32)
-    )
-
-    async def scene() -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            async with daemon(clinic, by_socket(clinic, path, "auto")) as held:
-                channel = FrameChannel(listener.accept()[0])
-                channel.send(ready, [0])
-                assert "cannot be paused" in await held.gone()
-                channel.close()
-
-    play(scene())
-
-
-def test_frames_wait_for_room_and_keep_their_order(clinic: Clinic) -> None:
-    path = clinic.folder / "trainer.sock"
-    count = 400
-
-    async def scene() -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
-            listener.bind(str(path))
-            listener.listen()
-            async with daemon(clinic, by_socket(clinic, path)) as held:
-                connection = listener.accept()[0]
-                channel = FrameChannel(connection)
-                for index in range(count):
-                    held.trainer.send(frames.JobStop(study=f"study-{index}"), [0])
-                connection.setblocking(False)
-                for index in range(count):
-                    received = await receive(channel)
-                    assert received.study == f"study-{index}"
-                channel.close()
-                assert await held.gone() == "the trainer ended"
-
-    play(scene())
-
-
-async def receive(channel: FrameChannel) -> frames.JobStop:
-    loop = asyncio.get_running_loop()
-    readable = asyncio.Event()
-    loop.add_reader(channel.fileno(), readable.set)
-    try:
-        await asyncio.wait_for(readable.wait(), TIMEOUT_S)
-    finally:
-        loop.remove_reader(channel.fileno())
-    received = channel.receive(frames.JobStop)
-    assert received is not None
-    close_all(received[1])
-    return received[0]
 
 
 def test_the_daemons_side_imports_neither_torch_nor_numpy() -> None:
