@@ -19,11 +19,20 @@ from fedagent.storage.settings import overlays, read_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent config``."""
-    parser.add_argument("action", choices=("check", "show"), help="check: only say whether it is right")
     parser.add_argument(
-        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+        "action",
+        choices=("check", "show"),
+        metavar="check|show",
+        help="check: only say whether it is right; show: what is in force, and which file says so",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(CONFIG),
+        metavar="FILE",
+        help="settings file (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:

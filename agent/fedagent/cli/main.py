@@ -5,6 +5,7 @@ Rule: a command's module is imported only when it is asked for, so that the daem
 """
 
 import argparse
+import difflib
 import importlib
 import logging
 import os
@@ -77,16 +78,27 @@ def _dispatch(words: list[str]) -> int:
         prog="fedagent", description="Federated learning as an ordinary Linux service.", epilog=_epilog()
     )
     parser.add_argument("--version", action="version", version=f"fedagent {VERSION}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     chosen = parser.parse_args(words)
-    module = importlib.import_module(COMMANDS[chosen.command].module)
-    command = Parser(prog=f"fedagent {chosen.command}", description=COMMANDS[chosen.command].summary)
+    found = _find(chosen.command)
+    module = importlib.import_module(found.module)
+    command = Parser(prog=f"fedagent {chosen.command}", description=found.summary)
     module.add_arguments(command)
     code: int = module.run(command.parse_args(chosen.rest))
     sys.stdout.flush()
     return code
+
+
+def _find(name: str | None) -> Command:
+    if name is None:
+        raise UsageError("which command? fedagent --help shows what there is")
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UsageError(f"there is no command {name!r}; {hint}fedagent --help shows what there is")
+    return COMMANDS[name]
 
 
 def _epilog() -> str:

@@ -16,8 +16,16 @@ def print_json(value: object) -> None:
 
 
 def print_lines(*lines: str) -> None:
-    """The lines as they are."""
-    sys.stdout.writelines(f"{line}\n" for line in lines)
+    """The lines; what would move a terminal's cursor or colour it becomes visible.
+
+    Studies come from afar, and root approves what it reads here.
+    """
+    sys.stdout.writelines(f"{plain(line)}\n" for line in lines)
+
+
+def plain(text: str) -> str:
+    """The text on one line, with a mark for each character that is not printable."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def local_time(wall: float) -> str:

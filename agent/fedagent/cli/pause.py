@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reason", default="", help="shown to whoever asks why")
     parser.add_argument(
-        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+        "--config",
+        type=Path,
+        default=Path(CONFIG),
+        metavar="FILE",
+        help="settings file (default: %(default)s)",
     )
 
 
@@ -47,9 +51,14 @@ def seconds(text: str) -> float:
     """The duration in seconds.
 
     Raises:
-        UsageError: not a number with s, m, h or d.
+        UsageError: not a number with s, m, h or d, nothing, or more than a year.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match:
         raise UsageError(f"--for {text}: write a number and s, m, h or d, such as 30m")
-    return float(match[1]) * _UNIT_S[match[2]]
+    value = float(match[1]) * _UNIT_S[match[2]]
+    if not 0.0 < value <= control.LONGEST_PAUSE_S:
+        raise UsageError(
+            f"--for {text}: more than nothing and at most a year; without --for until fedagent resume"
+        )
+    return value

@@ -17,7 +17,11 @@ from fedagent.storage.settings import read_settings
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent run``."""
     parser.add_argument(
-        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+        "--config",
+        type=Path,
+        default=Path(CONFIG),
+        metavar="FILE",
+        help="settings file (default: %(default)s)",
     )
 
 

@@ -27,14 +27,30 @@ from fedagent.wire.values import Name
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent study``."""
-    parser.add_argument("action", choices=("list", "show", "approve", "revoke"))
-    parser.add_argument("name", nargs="?", help="the study")
-    parser.add_argument("--dataset", help="approve: the local dataset that the study may read")
-    parser.add_argument("--rounds", type=int, help="approve: at most so many rounds")
     parser.add_argument(
-        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+        "action",
+        choices=("list", "show", "approve", "revoke"),
+        metavar="list|show|approve|revoke",
+        help="list: all that are known here; show: what one would run, read and send; approve, revoke: as root",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the study (not for list)")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="approve: the local dataset that the study may read"
+    )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        metavar="COUNT",
+        help="approve: at most so many rounds (default: as the study says)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path(CONFIG),
+        metavar="FILE",
+        help="settings file (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _list(arguments)
     if not arguments.name:
         raise UsageError(f"which study? fedagent study {arguments.action} NAME")
-    name = _name(arguments.name)
+    name = _name(arguments.name, "study")
     if arguments.action == "revoke":
         return _revoke(settings, name)
     answer = control.ask(Path(settings.paths.runtime), control.AskStudy(name=name))
@@ -67,11 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _name(text: str) -> str:
+def _name(text: str, what: str) -> str:
     try:
         return msgspec.convert(text, Name)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{text!r} is no study's name: small letters, digits and hyphens") from error
+        raise UsageError(f"{text!r} is no {what}'s name: small letters, digits and hyphens") from error
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -91,10 +107,11 @@ def _approve(settings: Settings, answer: control.StudyAnswer, arguments: argpars
     study = answer.study
     if not arguments.dataset:
         raise UsageError(f"which data may it read? fedagent study approve {study.name} --dataset NAME")
-    if not (Path(settings.paths.datasets) / f"{arguments.dataset}.toml").exists():
-        raise ConfigurationError(
-            f"there is no dataset {arguments.dataset!r} in {settings.paths.datasets}: fedagent dataset add {arguments.dataset}"
+    if arguments.rounds is not None and arguments.rounds < 1:
+        raise UsageError(
+            f"--rounds {arguments.rounds}: at least 1; to end it: fedagent study revoke {study.name}"
         )
+    _require_dataset(Path(settings.paths.datasets), _name(arguments.dataset, "dataset"))
     approval = Approval(
         study=study.name,
         digest=answer.digest,
@@ -112,6 +129,17 @@ def _approve(settings: Settings, answer: control.StudyAnswer, arguments: argpars
         f"approved    for dataset {approval.dataset} by {approval.approved_by}",
     )
     return 0
+
+
+def _require_dataset(folder: Path, dataset: str) -> None:
+    try:
+        known = (folder / f"{dataset}.toml").exists()
+    except OSError as error:
+        raise FedagentError(f"cannot look into {folder}: {error.strerror}; try sudo") from error
+    if not known:
+        raise ConfigurationError(
+            f"there is no dataset {dataset!r} in {folder}: fedagent dataset add {dataset}"
+        )
 
 
 def _revoke(settings: Settings, name: str) -> int:

@@ -10,7 +10,7 @@ from fedagent.wire.values import PROTOCOL
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent version``."""
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,9 +15,13 @@ from fedagent.cli.status import fetch
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent why``."""
     parser.add_argument(
-        "--config", type=Path, default=Path(CONFIG), help="settings file (default: %(default)s)"
+        "--config",
+        type=Path,
+        default=Path(CONFIG),
+        metavar="FILE",
+        help="settings file (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -29,6 +29,7 @@ class ServiceStatus:
         if not self._address:
             return
         address = self._address.replace("@", "\0", 1) if self._address.startswith("@") else self._address
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as notifier:
-            with contextlib.suppress(OSError):  # systemd misses its watchdog, and does what the unit says
-                notifier.sendto(text.encode(), address)
+        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
+        # Where systemd does not take it, it misses its watchdog, and does what the unit says.
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, kind) as notifier:
+            notifier.sendto(text.encode(), address)

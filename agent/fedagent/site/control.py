@@ -13,9 +13,10 @@ import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 from fedagent.errors import FedagentError, StorageError, UnavailableError
 from fedagent.site.status import SiteStatus
@@ -24,6 +25,8 @@ from fedagent.wire.study import Study
 ADMINISTRATORS: Final = "fedagent-admin"
 LINE_BYTES: Final = 1_048_576
 ANSWER_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 31_536_000
+"""One year: whoever wants longer sets ``mode = "observe"``."""
 
 
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="ask"):
@@ -43,8 +46,8 @@ class AskStudy(Ask, frozen=True, tag="study"):
 class AskPause(Ask, frozen=True, tag="pause"):
     """Stop training now; for so many seconds, or until resumed."""
 
-    for_s: float | None = None
-    reason: str = ""
+    for_s: Annotated[float, Meta(gt=0.0, le=LONGEST_PAUSE_S)] | None = None
+    reason: Annotated[str, Meta(max_length=200)] = ""
 
 
 class AskResume(Ask, frozen=True, tag="resume"):
@@ -132,7 +135,7 @@ async def _reply(
 ) -> AnyAnswer:
     try:
         request = msgspec.json.decode(await reader.readline(), type=AnyAsk)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Problem(text=f"the request is not understood: {error}")
     user_id, group_id = _peer(writer)
     if isinstance(request, AskPause | AskResume) and not _may_administrate(user_id, group_id):
@@ -183,6 +186,10 @@ def ask(runtime: Path, request: AnyAsk) -> AnyAnswer:
             with connection.makefile("rb") as lines:
                 line = lines.readline(LINE_BYTES)
         answer: AnyAnswer = msgspec.json.decode(line, type=AnyAnswer)
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"fedagent does not answer at {path} within {ANSWER_S:g} s: systemctl status fedagent"
+        ) from error
     except (OSError, msgspec.DecodeError) as error:
         raise UnavailableError(
             f"fedagent is not running (nobody answers at {path}): systemctl start fedagent"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the control socket's requests get, and what they make happen."""
 
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from fedagent.core import events as on
 from fedagent.core.facts import Instant
@@ -9,17 +9,23 @@ from fedagent.core.governor import ManualPause
 from fedagent.core.state import AgentState, Stage
 from fedagent.site import control
 from fedagent.site.status import view
-from fedagent.transport.mqtt import MqttLink
 from fedagent.wire.study import study_digest
 
 
+class Traffic(Protocol):
+    """What the link to the broker counts."""
+
+    bytes_up: int
+    bytes_down: int
+
+
 def answer(
-    state: AgentState, asked: control.Asked, link: MqttLink, now: Instant
+    state: AgentState, asked: control.Asked, traffic: Traffic, now: Instant
 ) -> tuple[control.AnyAnswer, on.PauseAsked | on.ResumeAsked | None]:
     """The answer, and the event that the request is for the core."""
     match asked.request:
         case control.AskStatus():
-            status = view(state, bytes_up=link.bytes_up, bytes_down=link.bytes_down, now=now.monotonic)
+            status = view(state, bytes_up=traffic.bytes_up, bytes_down=traffic.bytes_down, now=now.monotonic)
             return control.StatusAnswer(status=status), None
         case control.AskStudy(name=name):
             return _study(state, name), None
