@@ -9,7 +9,7 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from typing_extensions import override
 
@@ -72,6 +72,7 @@ async def open_stream(host: str, port: int, context: ssl.SSLContext) -> Stream:
     Raises:
         OSError: as the system or OpenSSL says it; ``explain`` puts it into words.
     """
+    context.sslsocket_class = Stream
     failure: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for family, kind, protocol, _, address in await _addresses(host, port):
         try:
@@ -103,18 +104,17 @@ async def _open_address(
         async with asyncio.timeout(CONNECT_S):
             await asyncio.get_running_loop().sock_connect(plain, address)
         wrapped = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        stream = cast("Stream", wrapped)  # its class is the context's sslsocket_class
     except BaseException:  # not handled: a cancelled attempt leaves no socket either
         plain.close()
         raise
-    if not isinstance(wrapped, Stream):
-        raise TypeError("the context makes other sockets: set its sslsocket_class to Stream")
     try:
         async with asyncio.timeout(HANDSHAKE_S):
-            await _handshake(wrapped)
+            await _handshake(stream)
     except BaseException:
-        wrapped.close()
+        stream.close()
         raise
-    return wrapped
+    return stream
 
 
 async def _handshake(stream: Stream) -> None:
@@ -147,11 +147,11 @@ def explain(error: OSError, host: str, port: int) -> str:
                 f"the certificate of the broker {where} was not accepted ({error.verify_message.rstrip('.')}): "
                 "check broker.host, broker.ca and this machine's clock"
             )
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionResetError() | BrokenPipeError():
+            return f"the broker {where} closed the connection: its log says why"
         case ssl.SSLError() if "ALERT" in (error.reason or ""):
             alert = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
             return f"the broker {where} did not accept our certificate ({alert}): check broker.certificate, or enrol again"
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionResetError() | BrokenPipeError():
-            return f"the broker {where} closed the connection: its log says why"
         case ssl.SSLError():
             return f"no TLS 1.3 with {where} ({error.reason or error}): is this the broker's TLS port?"
         case socket.gaierror():

@@ -149,9 +149,7 @@ class MqttLink:
         host, port = self._settings.host, self._settings.port
         try:
             # Read again each time: certificates are renewed while the daemon runs.
-            context = tls.context(self._settings)
-            context.sslsocket_class = Stream
-            stream = await open_stream(host, port, context)
+            stream = await open_stream(host, port, tls.context(self._settings))
         except ConfigurationError as error:
             return _Ending(reason=str(error))
         except OSError as error:
