@@ -4,6 +4,7 @@
 Rule: always jittered, so that the sites of a study do not return to a restarted broker in one instant.
 """
 
+import asyncio
 import secrets
 from typing import Final
 
@@ -54,3 +55,12 @@ class Backoff:
         if self.contested:
             return _random.uniform(*CONTESTED_S)
         return _random.uniform(SHORTEST_S, min(LONGEST_S, SHORTEST_S * 2 ** min(self._attempt, 10)))
+
+    async def wait(self) -> None:
+        """Returns when it is time for the next attempt."""
+        due = asyncio.Event()
+        timer = asyncio.get_running_loop().call_later(self.delay_s(), due.set)
+        try:
+            await due.wait()
+        finally:
+            timer.cancel()

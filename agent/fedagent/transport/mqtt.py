@@ -137,7 +137,7 @@ class MqttLink:
             lived_s = clock() - started
             self._backoff.ended(lived_s, accepted=ending.accepted, taken_over=ending.taken_over)
             self._tell(f"{ending.reason}; {_CONTESTED}" if self._backoff.contested else ending.reason)
-            await asyncio.sleep(self._backoff.delay_s())
+            await self._backoff.wait()
 
     def _tell(self, reason: str) -> None:
         if reason not in self._told:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Updates on their way in."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -215,15 +216,19 @@ class Play:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["give", "give", "lose", "offer"]), st.integers(0, 2), st.floats(0, 20))
+        st.tuples(
+            st.sampled_from([Play.give, Play.give, Play.lose, Play.offer]),
+            st.integers(0, 2),
+            st.floats(0, 20),
+        )
     )
 )
 def test_the_bound_holds_whatever_happens_and_every_update_arrives(
-    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, int, float]]
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[Callable[[Play, int], None], int, float]]
 ) -> None:
     play = Play(Case(tmp_path_factory.mktemp("blobs"), maximum=5, window=3))
     for what, number, later in events:
-        getattr(play, what)(number)
+        what(play, number)
         play.now += later
         play.look()
     for _ in range(100):
