@@ -75,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(words: list[str]) -> int:
     parser = Parser(
-        prog="fedagent", description="Federated learning as an ordinary Linux service.", epilog=_epilog()
+        prog="fedagent",
+        usage="fedagent COMMAND [OPTION ...]",
+        description="Federated learning as an ordinary Linux service.",
+        epilog=_epilog(),
     )
     parser.add_argument("--version", action="version", version=f"fedagent {VERSION}")
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon that only answers: the real control socket and the real answers, from a state that a test chose.
+
+Rule: it runs in a thread of its own, so that a test can call the blocking command; leaving the block joins the thread.
+"""
+
+import asyncio
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from fedagent.core import agent
+from fedagent.core import events as on
+from fedagent.core.state import AgentState
+from fedagent.site import control, operator
+from tests.fakes.scenes import at
+
+PATIENCE_S: Final = 10.0
+
+
+class Counted:
+    """What the link to the broker has counted."""
+
+    bytes_up = 1_500
+    bytes_down = 2_500_000
+
+
+class FakeDaemon:
+    """A context: the daemon listens from its first to its last line.
+
+    Attributes:
+        state: what the answers are made of; pause and resume change it as the core says.
+        asked: what was asked, with the user who asked.
+    """
+
+    def __init__(self, runtime: Path, state: AgentState, *, deaf: bool = False) -> None:
+        self.state = state
+        self.asked: list[control.Asked] = []
+        self._runtime, self._deaf = runtime, deaf
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._ended: asyncio.Event | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(PATIENCE_S)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._ended is not None
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(PATIENCE_S)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._ended = asyncio.Event()
+        server = await control.serve(control.socket_path(self._runtime), self._answer)
+        self._ready.set()
+        try:
+            await self._ended.wait()
+            for each in self.asked:
+                each.answer.cancel()
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            await asyncio.gather(*others, return_exceptions=True)
+        finally:
+            server.close()
+            await server.wait_closed()
+
+    def _answer(self, asked: control.Asked) -> None:
+        self.asked.append(asked)
+        if self._deaf:
+            return
+        answer, event = operator.answer(self.state, asked, Counted(), at(0))
+        if isinstance(event, on.PauseAsked | on.ResumeAsked):
+            self.state, _ = agent.step(self.state, event, at(0))
+        asked.answer.set_result(answer)
