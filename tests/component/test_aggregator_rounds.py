@@ -2,9 +2,7 @@
 """A real aggregator with sites in memory: whole studies, restarts at any moment, and every fault of a site."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Awaitable
 from pathlib import Path
 
 import msgspec
@@ -12,147 +10,10 @@ import numpy as np
 import pytest
 
 from fedagent.aggregator import control, metrics, studies
-from fedagent.aggregator.app import Aggregator, Stop
-from fedagent.aggregator.settings import AggregatorBroker, AggregatorPaths, AggregatorSettings
-from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import PartPhase, StudyPhase
-from fedagent.security.certificates import key_to_pem, make_key, subject
-from fedagent.security.identity import AGGREGATOR, Identity
-from fedagent.transport.events import MqttEvent
 from fedagent.wire import messages as m
 from fedagent.wire import study as s
-from fedagent.wire.topics import Role
-from tests.fakes.certificates import FakeAuthority, leaf_extensions, pem
-from tests.fakes.clinic import holder, new_authority
-from tests.fakes.site import FakeSite, MemoryLink
-
-NAMES = ("clinic-a", "clinic-b", "clinic-c")
-LIMIT_S = 20.0
-
-
-def study(**changes: object) -> s.Study:
-    federation = {"rounds": 3, "sites": NAMES, "quorum": 2, "deadline_s": 3600.0}
-    federation |= {key: changes.pop(key) for key in list(changes) if key in s.Federation.__struct_fields__}
-    made = s.Study(
-        name="transfer",
-        purpose="Measures the transfer.",
-        contact="study@example.org",
-        task=s.Identity(parameters=40_000, tensors=3, increment=0.5),
-        federation=s.Federation(**federation),  # type: ignore[arg-type]
-        chunk_bytes=65_536,
-    )
-    return msgspec.structs.replace(made, **changes)
-
-
-class Centre:
-    """A study centre's folder, its authority, its sites, and the aggregator while it runs."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.authority: FakeAuthority = new_authority()
-        key, now = make_key(), datetime.now(UTC)
-        leaf = self.authority.issue(
-            key.public_key(),
-            subject(AGGREGATOR.name),
-            leaf_extensions(AGGREGATOR),
-            begin=now - timedelta(hours=1),
-            end=now + timedelta(hours=1),
-        )
-        (folder / "ca.crt").write_bytes(self.authority.pem)
-        (folder / "aggregator.crt").write_bytes(pem(leaf))
-        (folder / "aggregator.key").write_bytes(key_to_pem(key, None))
-        self.settings = AggregatorSettings(
-            broker=AggregatorBroker(
-                ca=str(folder / "ca.crt"),
-                certificate=str(folder / "aggregator.crt"),
-                key=str(folder / "aggregator.key"),
-            ),
-            paths=AggregatorPaths(state=str(folder / "state"), runtime=str(folder)),
-        )
-        self.sites = {name: self.site(name, rows=100 * (1 + index)) for index, name in enumerate(NAMES)}
-        self.link: MemoryLink
-
-    def site(self, name: str, *, rows: int = 100) -> FakeSite:
-        return FakeSite(holder(self.authority, Identity(Role.SITE, name)), self.authority.trust, rows=rows)
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Aggregator]:
-        """The aggregator, connected to its sites; ended orderly at the end of the block."""
-        made: list[MemoryLink] = []
-
-        def make_link(_: AggregatorSettings, on_event: Callable[[MqttEvent], None]) -> MemoryLink:
-            made.append(MemoryLink(on_event))
-            return made[0]
-
-        aggregator = Aggregator(self.settings, make_link)
-        self.link = made[0]
-        async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(aggregator.run())
-            for site in self.sites.values():
-                self.link.sites.append(site)
-                site.link = self.link
-            await until(lambda: self.link.connected)
-            for site in self.sites.values():
-                site.hello()
-            try:
-                yield aggregator
-            finally:
-                if not running.done():
-                    aggregator._put(Stop())
-
-    async def ask(self, request: control.AnyAsk) -> None:
-        await asyncio.to_thread(control.ask, self.settings.control_socket, request)
-
-    async def begin(self, made: s.Study) -> None:
-        await self.ask(control.CreateStudy(study=made))
-        await self.ask(control.StartStudy(name=made.name))
-
-    def store(self) -> Store:
-        return Store(self.settings.store)
-
-    async def until_phase(self, phase: StudyPhase) -> None:
-        store = self.store()
-        try:
-            await until(lambda: store.study("transfer").phase is phase)
-        finally:
-            store.close()
-
-    async def until_round(self, number: int) -> None:
-        store = self.store()
-        try:
-            await until(
-                lambda: (found := store.current_round("transfer")) is not None and found.number >= number
-            )
-        finally:
-            store.close()
-
-    async def until_part(self, site: str, phase: PartPhase, number: int = 1) -> None:
-        store = self.store()
-
-        def there() -> bool:
-            round_ = store.round("transfer", number)
-            return round_ is not None and any(p.site == site and p.phase is phase for p in round_.parts)
-
-        try:
-            await until(there)
-        finally:
-            store.close()
-
-    def final_model(self) -> np.ndarray:
-        store = self.store()
-        try:
-            model = store.newest_model("transfer")
-        finally:
-            store.close()
-        assert model is not None
-        data = (self.settings.models / f"{model.reference.plaintext.hex()}.safetensors").read_bytes()
-        return np.frombuffer(data[-40_000 * 4 :], dtype="<f4")
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Looks again whenever the loop has done something else."""
-    while not happened():  # noqa: ASYNC110 (what is waited for lies in another process's reach: the database)
-        await asyncio.sleep(0.005)
+from tests.fakes.study_centre import NAMES, Centre, study
 
 
 @pytest.fixture
@@ -246,7 +107,7 @@ def test_a_broker_that_lost_everything_costs_one_exchange(centre: Centre) -> Non
             await centre.until_part("clinic-b", PartPhase.STORED)
             centre.link.cut()
             centre.link.connect()
-            await until(lambda: bool(centre.link.retained))
+            await centre.link.until(lambda: bool(centre.link.retained))
             centre.sites["clinic-a"].offers = True
             for site in centre.sites.values():
                 site.hello()
@@ -291,7 +152,7 @@ def test_below_quorum_the_deadline_is_extended_and_announced_with_its_reason(cen
             await centre.begin(study(rounds=1, deadline_s=0.5))
             store = centre.store()
             try:
-                await until(
+                await centre.link.until(
                     lambda: (found := store.current_round("transfer")) is not None and found.extensions > 0
                 )
                 found = store.current_round("transfer")
@@ -419,7 +280,7 @@ def test_malformed_foreign_and_repeated_messages_change_nothing(
             payload = site.say(m.Decline(study="transfer", round=1, reason=m.Reason.CRASHED))
             site.join()
             site.send("fedagent/v1/up/clinic-a/transfer/decline", payload)
-            await until(lambda: any(isinstance(each, m.Refusal) for each in stranger.heard))
+            await centre.link.until(lambda: any(isinstance(each, m.Refusal) for each in stranger.heard))
             site.offers = True
             site.offer_now()
             await centre.until_phase(StudyPhase.ENDED)

@@ -51,12 +51,10 @@ async def play(settings: AggregatorSettings, study: Study, sites: list[FakeSite]
         links[0].sites += sites
         for site in sites:
             site.link = links[0]
-        while not links[0].connected:  # noqa: ASYNC110 (the link has no event to wait for)
-            await asyncio.sleep(0)
+        await links[0].until(lambda: links[0].connected)
         for site in sites:
             site.hello()
-        while aggregator._store.study(study.name).phase is StudyPhase.RUNNING:  # noqa: ASYNC110 (the store has none)
-            await asyncio.sleep(0.002)
+        await links[0].until(lambda: aggregator._store.study(study.name).phase is not StudyPhase.RUNNING)
         aggregator._put(Stop())
 
 

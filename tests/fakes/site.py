@@ -39,8 +39,14 @@ class MemoryLink:
         self.retained: dict[str, bytes] = {}
         self.subscribed: list[str] = []
         self.sites: list[FakeSite] = []
-        self.acknowledged = 0
+        self.changed = asyncio.Event()
         self._sent = 0
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        """Returns once it has happened; looks again after each thing that the aggregator said or acknowledged."""
+        while not happened():
+            self.changed.clear()
+            await self.changed.wait()
 
     async def run(self) -> None:
         self.connect()
@@ -51,6 +57,7 @@ class MemoryLink:
 
     def connect(self) -> None:
         self.connected = True
+        self.changed.set()
         self._on_event(Connected(max_packet_bytes=None))
 
     def cut(self) -> None:
@@ -62,6 +69,7 @@ class MemoryLink:
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if not self.connected:
             return
+        self.changed.set()
         if retain:
             self.retained[topic] = payload
         for site in self.sites:
@@ -75,7 +83,7 @@ class MemoryLink:
         pass
 
     def acknowledge(self, event: Arrived) -> None:
-        self.acknowledged += 1
+        self.changed.set()
 
     def up(self, topic: str, payload: bytes) -> None:
         """From a site to the aggregator."""
@@ -118,7 +126,7 @@ class FakeSite:
         self.hello()
 
     def hello(self) -> None:
-        position = ()
+        position: tuple[m.StudyPosition, ...] = ()
         if self.announcement is not None:
             update = blob_digest(self._offer.manifest) if self._offer and not self._delivered else None
             position = (

@@ -42,7 +42,6 @@ log_dest stderr
 log_type error
 log_type warning
 log_type notice
-connection_messages true
 per_listener_settings true
 
 # One chunk and its headers. Larger packets are an error before they are sent.

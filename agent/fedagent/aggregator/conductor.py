@@ -101,13 +101,6 @@ class Conductor:
         ]
         self._post.hello(site, [letters.open_study(round_) for round_ in rounds if round_])
 
-    def next_deadline(self) -> float | None:
-        """When the next open round's deadline is, Unix seconds."""
-        rounds = [self._store.current_round(record.study.name) for record in running(self._store.studies())]
-        return min(
-            (each.deadline_at for each in rounds if each and each.phase is RoundPhase.OPEN), default=None
-        )
-
     def tick(self, now: Instant) -> None:
         """Closes or extends the rounds whose deadline has passed."""
         for record in running(self._store.studies()):

@@ -88,19 +88,17 @@ def fold(
     chunk_bytes: int,
     stopped: Callable[[], bool],
 ) -> None:
-    """Writes the new model, durably.
+    """Writes the new model, durably (McMahan et al. 2017, Algorithm 1, arXiv:1602.05629).
 
     Args:
         header: what the model and every update begin with (``wire.tensors.encode_header``).
         chunk_bytes: of the updates' ciphertext.
-        stopped: asked before each column; True ends the fold with FoldError.
+        stopped: asked before each column.
 
     Raises:
         UnusableUpdateError: does not decrypt, has another header, or is not finite.
         FoldError: no updates, the result is not finite, or ``stopped``.
         StorageError: disk full or broken.
-
-    Source: McMahan et al. 2017, Algorithm 1 (arXiv:1602.05629).
     """
     if not updates:
         raise FoldError("there is no update to fold")

@@ -6,7 +6,6 @@ an exit code of ``fedagent.errors``.
 """
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -33,11 +32,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:
         return 130
-    except Exception:
-        logging.getLogger("fedaggregator").exception(
-            "this is a fault of fedaggregator: please report it with the lines above"
-        )
-        return 1
     return code
 
 

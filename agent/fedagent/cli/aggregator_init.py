@@ -11,7 +11,7 @@ import os
 import pwd
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import tomli_w
@@ -29,14 +29,11 @@ from fedagent.cli.output import print_lines
 from fedagent.errors import StorageError
 from fedagent.storage.files import write_atomically
 
-if TYPE_CHECKING:
-    from fedagent.cli.aggregator_options import Commands
-
 _AGGREGATOR_USER: Final = "fedaggregator"
 _BROKER_USER: Final = "mosquitto"
 
 
-def add_commands(commands: "Commands") -> None:
+def add_commands(commands: options.Commands) -> None:
     """Adds the command."""
     summary = "make authority, keys, broker configuration and settings"
     parser = commands.add_parser("init", help=summary, description=summary)

@@ -6,7 +6,6 @@ Rule: an exported file is checked against its digest, and its model card lies be
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedagent.aggregator.metrics import best_model
 from fedagent.aggregator.models import Models
@@ -18,11 +17,8 @@ from fedagent.errors import UsageError
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.files import write_atomically
 
-if TYPE_CHECKING:
-    from fedagent.cli.aggregator_options import Commands
 
-
-def add_commands(commands: "Commands") -> None:
+def add_commands(commands: options.Commands) -> None:
     """Adds the commands."""
     group = options.group(commands, "model", "list and export global models")
     table = options.command(group, "list", "every model of a study and its metrics", run_list)

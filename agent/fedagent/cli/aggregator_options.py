@@ -10,19 +10,20 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeAlias
 
 from fedagent.aggregator.settings import DEFAULT_PATH, AggregatorSettings, read_aggregator_settings
 from fedagent.aggregator.store import Store
 from fedagent.errors import UnavailableError, UsageError
 
-if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 (argparse has no public name for it)
-
 Command = Callable[[argparse.Namespace], int]
 
 
-def command(commands: "Commands", name: str, summary: str, run: Command) -> argparse.ArgumentParser:
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What ``ArgumentParser.add_subparsers`` gives; argparse has no public name for it."""
+
+
+def command(commands: Commands, name: str, summary: str, run: Command) -> argparse.ArgumentParser:
     """A command with its ``--config``."""
     parser = commands.add_parser(name, help=summary, description=summary)
     parser.set_defaults(command=run)
@@ -32,7 +33,7 @@ def command(commands: "Commands", name: str, summary: str, run: Command) -> argp
     return parser
 
 
-def group(commands: "Commands", name: str, summary: str) -> "Commands":
+def group(commands: Commands, name: str, summary: str) -> Commands:
     """A command that has commands of its own."""
     parser = commands.add_parser(name, help=summary, description=summary)
     return parser.add_subparsers(metavar="COMMAND", required=True, parser_class=type(parser))

@@ -7,18 +7,14 @@ Rule: holds the state's lock for as long as it runs.
 import argparse
 import asyncio
 import os
-from typing import TYPE_CHECKING
 
 from fedagent.aggregator.app import Aggregator, locked
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.cli import aggregator_options as options
 from fedagent.journal import log_to_stderr
 
-if TYPE_CHECKING:
-    from fedagent.cli.aggregator_options import Commands
 
-
-def add_commands(commands: "Commands") -> None:
+def add_commands(commands: options.Commands) -> None:
     """Adds the command."""
     options.command(commands, "run", "run the aggregator (systemd does this)", run)
 

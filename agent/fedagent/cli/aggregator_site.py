@@ -8,7 +8,6 @@ import argparse
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,9 +16,6 @@ from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
 from fedagent.errors import StorageError, UnavailableError, UsageError
 from fedagent.storage.files import write_atomically
-
-if TYPE_CHECKING:
-    from fedagent.cli.aggregator_options import Commands
 
 _OWN = ("aggregator", "broker")
 
@@ -37,7 +33,7 @@ class SiteLine(msgspec.Struct, frozen=True, kw_only=True):
     heard_at: float | None = None
 
 
-def add_commands(commands: "Commands") -> None:
+def add_commands(commands: options.Commands) -> None:
     """Adds the commands."""
     group = options.group(commands, "site", "sign and list sites")
     sign = options.command(group, "sign", "sign a site's certificate request", run_sign)

@@ -9,7 +9,6 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedagent.aggregator import control, metrics, studies
 from fedagent.aggregator.app import locked
@@ -22,11 +21,8 @@ from fedagent.errors import UnavailableError
 from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
 
-if TYPE_CHECKING:
-    from fedagent.cli.aggregator_options import Commands
 
-
-def add_commands(commands: "Commands") -> None:
+def add_commands(commands: options.Commands) -> None:
     """Adds the commands."""
     group = options.group(commands, "study", "check, create, start, stop and watch studies")
     check = options.command(group, "check", "say whether a study's file is right", run_check)

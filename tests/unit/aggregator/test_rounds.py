@@ -244,7 +244,8 @@ WHAT = st.one_of(FROM_SITES, st.sampled_from(["store", "reject", "fold", "tick"]
 def test_no_sequence_closes_a_round_below_quorum_or_counts_a_site_twice(
     script: list[tuple[on.Event | str, float]],
 ) -> None:
-    round_, now, folding, counted = opened(), NOW, (), []
+    round_, now, counted = opened(), NOW, list[str]()
+    folding: tuple[str, ...] = ()
     for what, seconds in script:
         now += seconds
         event = _internal(round_, what, folding) if isinstance(what, str) else what

@@ -12,7 +12,7 @@ from fedagent.aggregator import studies
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import StudyPhase
 from fedagent.errors import ConfigurationError, UsageError
-from fedagent.wire.study import EarlyStopping, Identity
+from fedagent.wire.study import Category, EarlyStopping, Identity, TabularClassifier
 from tests.fakes.examples import OTHER_STUDY, STUDY
 
 NOW = 1000.0
@@ -41,25 +41,14 @@ def test_every_problem_of_a_file_is_named_at_once(tmp_path: Path) -> None:
 
 
 def test_a_study_that_is_too_long_to_announce_is_refused() -> None:
-    sites = tuple(f"clinic-{index:025d}" for index in range(1000))
-    long = msgspec.structs.replace(
-        STUDY,
-        federation=msgspec.structs.replace(STUDY.federation, sites=sites),
-        purpose="x" * 2000,
-        contact="y" * 500,
-    )
     columns = tuple(
-        msgspec.structs.replace(
-            long.task.columns[1], name=f"column_{index}", categories=tuple(str(n) for n in range(400))
-        )
+        Category(name=f"column_{index}", categories=tuple(str(number) for number in range(400)))
         for index in range(50)
     )
-    task = msgspec.structs.replace(
-        long.task, columns=tuple(msgspec.structs.replace(c, baseline=None) for c in columns)
-    )
-    assert any(
-        "too long" in problem for problem in studies.find_problems(msgspec.structs.replace(long, task=task))
-    )
+    assert isinstance(STUDY.task, TabularClassifier)
+    task = msgspec.structs.replace(STUDY.task, columns=columns)
+    (problem,) = studies.find_problems(msgspec.structs.replace(STUDY, task=task))
+    assert "too long to announce" in problem
 
 
 def test_a_file_that_is_wrong_is_named_with_its_key(tmp_path: Path) -> None:
