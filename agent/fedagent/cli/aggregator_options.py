@@ -19,7 +19,7 @@ from fedagent.errors import UnavailableError, UsageError
 Command = Callable[[argparse.Namespace], int]
 
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 """What ``ArgumentParser.add_subparsers`` gives; argparse has no public name for it."""
 
 
