@@ -62,7 +62,7 @@ def _lines(status: SiteStatus) -> list[str]:
         f"site      {status.site} (fedagent {status.version}, mode {status.mode})",
         f"broker    {status.link}; {size(status.bytes_up)} up, {size(status.bytes_down)} down since the start",
         f"verdict   {status.verdict.text} (since {local_time(status.verdict.since)})",
-        f"machine   others use {_percent(status.cpu_others_ratio)} of the CPU, {status.memory_available_mib} MiB available",
+        f"machine   {_machine(status)}",
         f"trainer   {doing}",
         f"yielded   {status.yields} times, {status.yielded_s:.1f} s in all",
     ]
@@ -76,5 +76,10 @@ def _study(study: StudyView) -> list[str]:
     return [head, f"          {study.note}"] if study.note else [head]
 
 
-def _percent(ratio: float | None) -> str:
-    return "an unknown share" if ratio is None else f"{ratio:.0%}"
+def _machine(status: SiteStatus) -> str:
+    ratio, available = status.cpu_others_ratio, status.memory_available_mib
+    if ratio is None and available is None:
+        return "not looked at yet"
+    used = "an unknown share" if ratio is None else f"{ratio:.0%}"
+    memory = "unknown memory" if available is None else f"{available} MiB"
+    return f"others use {used} of the CPU, {memory} available"
