@@ -275,6 +275,33 @@ def test_a_stop_with_erase_removes_the_checkpoints_and_keeps_the_round(clinic: C
         assert list(folder.iterdir()) == []
 
 
+def test_a_revocation_while_no_trainer_ran_removes_the_checkpoints_at_the_next_start(clinic: Clinic) -> None:
+    folder = clinic.state / "checkpoints" / IDENTITY.name
+    with Connection(clinic) as connection:
+        connection.give(approved(clinic))
+        connection.expect(frames.JobSealed)
+    (folder / "1-of-this-study").touch()
+    with Connection(clinic):
+        assert len(list(folder.iterdir())) == 1
+    clinic.revoke(IDENTITY)
+    with Connection(clinic):
+        assert list(folder.iterdir()) == []
+
+
+def test_an_erase_is_done_though_the_daemon_leaves_at_once(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "PROGRAM", program("burn"))
+    folder = clinic.state / "checkpoints" / IDENTITY.name
+    with Connection(clinic) as connection:
+        connection.give(approved(clinic))
+        connection.expect(frames.JobProgress)
+        (folder / "1-of-this-study").touch()
+        connection.channel.send(frames.JobStop(study=IDENTITY.name, erase=True))
+        connection.end()
+        assert list(folder.iterdir()) == []
+
+
 def test_the_trainer_needs_the_authority(clinic: Clinic, capfd: pytest.CaptureFixture[str]) -> None:
     (clinic.folder / "ca.crt").unlink()
     connection = Connection(clinic)

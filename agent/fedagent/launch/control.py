@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the daemon stops the worker: one write to its cgroup, or a signal to its process group.
 
-Rule: nothing here waits; a frozen worker can always be killed.
+Rule: nothing here waits for the worker, which may get no CPU at all; a frozen worker can always be killed.
 """
 
+import ctypes
 import os
 import signal
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from typing_extensions import override
 
 from fedagent.channel import close_all
 from fedagent.errors import WireError
 from fedagent.wire.frames import Ready
+
+_SYS_PROCESS_MRELEASE: Final = 448
+"""Since Linux 5.15, the same number on every architecture."""
+
+_libc: Final = ctypes.CDLL(None)
 
 
 class Control(Protocol):
@@ -28,7 +34,7 @@ class Control(Protocol):
         ...
 
     def kill(self) -> None:
-        """They die, frozen or not."""
+        """They die, frozen or not, and the worker's private memory is free before it gets the CPU to end."""
         ...
 
     def close(self) -> None:
@@ -42,7 +48,7 @@ class CgroupControl(Control):
     def __init__(self, descriptors: Sequence[int]) -> None:
         """Takes over the worker's pidfd and its cgroup.freeze, cgroup.kill and cgroup.events."""
         self._descriptors = descriptors
-        _, self._freeze, self._kill, _ = descriptors
+        self._pidfd, self._freeze, self._kill, _ = descriptors
 
     @override
     def freeze(self) -> None:
@@ -55,6 +61,7 @@ class CgroupControl(Control):
     @override
     def kill(self) -> None:
         os.pwrite(self._kill, b"1", 0)
+        _release_memory(self._pidfd)
 
     @override
     def close(self) -> None:
@@ -80,6 +87,7 @@ class GroupControl(Control):
     @override
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
+        _release_memory(self._pidfd)
 
     @override
     def close(self) -> None:
@@ -108,3 +116,12 @@ def control_of(ready: Ready, descriptors: Sequence[int]) -> Control:
         if ready.control == "cgroup"
         else GroupControl(descriptors, ready.worker_pid)
     )
+
+
+def _release_memory(pidfd: int) -> None:
+    """Takes the memory of a process that was just killed from it, at the price of our own CPU time.
+
+    A process of an idle class beside a full load waits seconds for the CPU that its exit needs. Where the kernel cannot
+    do this, or the process has let go of its memory itself, the exit does it. Source: process_mrelease(2).
+    """
+    _libc.syscall(_SYS_PROCESS_MRELEASE, pidfd, 0)

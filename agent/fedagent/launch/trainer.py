@@ -230,6 +230,7 @@ class Trainer:
         loop = asyncio.get_running_loop()
         loop.remove_reader(channel.fileno())
         loop.remove_writer(channel.fileno())
+        self.kill_worker()  # not left to the supervisor: beside a full load it gets no CPU, either
         channel.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -137,6 +137,12 @@ class JobCheck:
         """The study's checkpoints are gone; its round stays, lest it be trained again."""
         self._keep_only(self._checkpoints / study, None)
 
+    def erase_unapproved(self) -> None:
+        """What is kept of studies whose approval was taken back while no trainer ran is gone."""
+        for folder in self._checkpoints.iterdir():
+            if not (Path(self._settings.paths.approvals) / f"{folder.name}.toml").exists():
+                self.erase(folder.name)
+
     # --- the checks, in their order ---------------------------------------------------------------------------
 
     def _announcement(self, job: Job, now: datetime) -> Announcement:

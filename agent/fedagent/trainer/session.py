@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, assert_never
@@ -127,11 +128,9 @@ class Session:
         self._tell(ready, [self._worker.pidfd, *files])
         close_all(files)
 
-    def _tell(self, frame: frames.SupervisorFrame, descriptors: list[int] | None = None) -> None:
-        try:
-            self._channel.send(frame, descriptors or ())
-        except OSError as error:
-            raise EndError("the daemon closed the connection") from error
+    def _tell(self, frame: frames.SupervisorFrame, descriptors: Sequence[int] = ()) -> None:
+        with contextlib.suppress(ConnectionError):  # its end is read after what it still had to say
+            self._channel.send(frame, descriptors)
 
     def _read_daemon(self) -> None:
         try:
@@ -156,6 +155,7 @@ class Session:
 
     def _job_came(self, frame: frames.Job, descriptors: list[int]) -> None:
         if self._job is not None:
+            self._stop_worker()
             self._drop_job("another one came")
         try:
             job = self._check.prepare(frame, descriptors, now=datetime.now(UTC), pulse=self._lifeline.check)
@@ -187,11 +187,16 @@ class Session:
             self._tell(frames.CheckpointDone(step=step))
 
     def _job_stop(self, frame: frames.JobStop) -> None:
-        if self._job is not None and self._job.announcement.study.name == frame.study:
-            self._drop_job("the daemon stopped it")
-        if frame.erase:
+        running = self._job is not None and self._job.announcement.study.name == frame.study
+        if running:
+            self._stop_worker()
+        if (
+            frame.erase
+        ):  # before anything is said to a daemon that may be gone, after the worker can write no more
             self._check.erase(frame.study)
             _log.info("study %s: what the trainer kept of it is erased", frame.study)
+        if running:
+            self._drop_job("the daemon stopped it")
 
     # --- the worker -------------------------------------------------------------------------------------------
 
@@ -206,6 +211,11 @@ class Session:
         for descriptor in (self._worker.channel.fileno(), self._worker.pidfd):
             self._poll.unregister(descriptor)
         return self._worker.end()
+
+    def _stop_worker(self) -> None:
+        """It is dead, by our hand."""
+        self._worker.kill()
+        self._end_worker()
 
     def _replace_worker(self) -> None:
         """Another worker; the daemon gets its new brake."""
@@ -294,8 +304,7 @@ class Session:
         if reason not in (Reason.CRASHED, Reason.NOT_FINITE):
             self._give_up(job, reason, text)
             return
-        self._worker.kill()
-        self._end_worker()
+        self._stop_worker()
         self._replace_worker()
         self._try_again(job, reason, text)
 
@@ -314,6 +323,7 @@ class Session:
         self._job_over()
 
     def _drop_job(self, why: str) -> None:
+        """Another worker waits for the next job, the one before having been stopped."""
         if self._job is not None:
             _log.info(
                 "study %s: round %d dropped: %s",
@@ -321,8 +331,6 @@ class Session:
                 self._job.announcement.round,
                 why,
             )
-        self._worker.kill()
-        self._end_worker()
         self._job_over()
         self._replace_worker()
 

@@ -86,6 +86,7 @@ def _serve(config: Path, worker: Sequence[str]) -> None:
             rounds=rounds,
             snapshots=SnapshotStore(state / "snapshots"),
         )
+        check.erase_unapproved()
         with contextlib.closing(Session(FrameChannel(connection), lifeline, start, check, rounds)) as session:
             session.serve()
 
