@@ -14,9 +14,21 @@ from fedagent.core import agent
 from fedagent.core import events as on
 from fedagent.core.state import AgentState
 from fedagent.site import control, operator
-from tests.fakes.scenes import at
+from tests.fakes.scenes import SITE, at
 
 PATIENCE_S: Final = 10.0
+
+
+def write_settings(folder: Path) -> Path:
+    """A site's ``fedagent.toml`` in the folder, with the run-time, approvals and datasets folders beside it."""
+    for name in ("run", "approvals.d", "datasets.d"):
+        (folder / name).mkdir()
+    path = folder / "fedagent.toml"
+    path.write_text(
+        f'site.name = "{SITE}"\nbroker.host = "broker"\n'
+        'paths.runtime = "run"\npaths.approvals = "approvals.d"\npaths.datasets = "datasets.d"\n'
+    )
+    return path
 
 
 class Counted:

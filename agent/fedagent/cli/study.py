@@ -170,9 +170,12 @@ def describe(study: Study, digest: str) -> list[str]:
             f"predicts    {task.label.column} ({', '.join(task.label.classes)})",
             f"local work  {task.work.amount:g} {task.work.__struct_config__.tag} a round, batches of {task.batch_size}",
         ]
+    else:
+        lines.append("reads       no patient data")
+    clip = f", clipped to a norm of {study.privacy.clip_norm:g}" if study.privacy.clip_norm else ""
     leaves = f"the number of training rows, and metrics over at least {study.privacy.minimum_cell} patients"
     return [
         *lines,
         f"rounds      {federation.rounds}, sites {', '.join(federation.sites)}, at least {federation.quorum} of them",
-        f"leaves      the model's update (encrypted to the aggregator), {leaves}",
+        f"leaves      the model's update (encrypted to the aggregator){clip}, {leaves}",
     ]

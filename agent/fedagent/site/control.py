@@ -186,6 +186,8 @@ def ask(runtime: Path, request: AnyAsk) -> AnyAnswer:
             with connection.makefile("rb") as lines:
                 line = lines.readline(LINE_BYTES)
         answer: AnyAnswer = msgspec.json.decode(line, type=AnyAnswer)
+    except PermissionError as error:
+        raise UnavailableError(f"cannot reach fedagent at {path}: {error.strerror}; try sudo") from error
     except TimeoutError as error:
         raise UnavailableError(
             f"fedagent does not answer at {path} within {ANSWER_S:g} s: systemctl status fedagent"

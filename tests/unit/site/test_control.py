@@ -239,3 +239,15 @@ def test_the_socket_is_everybody_s_to_ask(runtime: Path, daemon: FakeDaemon) -> 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.connect(str(path))
         assert select.select([], [connection], [], 5.0)[1] == [connection]
+
+
+@root_only
+def test_a_folder_that_may_not_be_entered_is_said_so(runtime: Path, daemon: FakeDaemon) -> None:
+    (runtime / "inner").mkdir(mode=0o700)
+    control.socket_path(runtime).rename(runtime / "inner" / "control.sock")
+    script = AS_SOMEBODY.replace('Path(".")', 'Path("inner")')
+    runtime.chmod(0o755)
+    command = [sys.executable, "-c", script, str(runtime), str(NOBODY), str(NOBODY), "status"]
+    ran = subprocess.run(command, check=True, capture_output=True, text=True, timeout=30)
+    assert ran.stdout == "cannot reach fedagent at inner/control.sock: Permission denied; try sudo\n"
+    assert daemon.asked == []
