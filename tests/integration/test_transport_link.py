@@ -2,7 +2,10 @@
 """The link against a real mosquitto over mutual TLS, with the product's own certificates and access list."""
 
 import asyncio
+import os
+import signal
 import socket
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from fedagent.demo.broker import MosquittoProgram
 from fedagent.errors import TransportError
 from fedagent.security.certificates import key_to_pem, make_key, subject
 from fedagent.security.identity import Identity
+from fedagent.transport import mqtt
 from fedagent.transport.backoff import CONTESTED_S
-from fedagent.transport.mqtt import PACKET_BYTES, Arrived
+from fedagent.transport.mqtt import PACKET_BYTES, Arrived, MqttEvent
 from fedagent.wire.topics import Role
 from tests.fakes.centre import Centre, Party, running
 from tests.fakes.certificates import FakeAuthority, leaf_extensions, pem
@@ -282,6 +286,57 @@ async def test_a_silent_server_does_not_hold_up_the_end(centre: Centre) -> None:
     async with server, running(site):
         await met.wait()
     assert asyncio.get_running_loop().time() - started < 2.0
+
+
+@in_loop
+async def test_a_broker_that_hangs_is_noticed(
+    centre: Centre, mosquitto: MosquittoProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "KEEPALIVE_S", 1)
+    site, _ = parties(centre)
+    with centre.broker(mosquitto) as broker:
+        async with running(site):
+            await site.connected()
+            os.kill(broker.pid, signal.SIGSTOP)
+            try:
+                assert "does not answer" in (await site.disconnected()).reason
+            finally:
+                os.kill(broker.pid, signal.SIGCONT)
+            await site.connected()
+
+
+@pytest.mark.parametrize(
+    "answer", [pytest.param(b"", id="nothing"), pytest.param(b"\x20\0", id="half a packet")]
+)
+@in_loop
+async def test_a_tls_server_that_is_no_broker_is_told(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    monkeypatch.setattr(mqtt, "ACCEPT_S", 0.2)
+
+    async def chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(centre.folder / "broker.crt", centre.folder / "broker.key")
+    server = await asyncio.start_server(chat, "127.0.0.1", centre.port, ssl=context)
+    site, _ = parties(centre)
+    async with server, running(site):
+        assert "does not speak MQTT 5" in (await site.disconnected()).reason
+
+
+@in_loop
+async def test_an_error_of_the_receiver_ends_the_link(centre: Centre, mosquitto: MosquittoProgram) -> None:
+    def refuse(_: MqttEvent) -> None:
+        raise LookupError("the inbox is full")
+
+    link = mqtt.MqttLink(
+        centre.settings_of("clinic-a"), client_id="clinic-a", receive_maximum=4, will=None, on_event=refuse
+    )
+    with centre.broker(mosquitto), pytest.raises(LookupError, match="full"):
+        await link.run()
 
 
 @in_loop

@@ -51,6 +51,7 @@ class Sender:
         self.publisher = SharedPublisher(
             self.party.link, self._read_chunk, self.models.read_manifest, window=WINDOW
         )
+        self.manifests: dict[str, Manifest] = {}
         self.complete: dict[str, Path] = {}
         self.on_chunk: Callable[[int], None] = lambda _: None
 
@@ -71,6 +72,8 @@ class Sender:
                 event = None
             if isinstance(event, Connected):
                 self.party.link.subscribe([f"{PREFIX}up/#"])
+                for site in self.manifests:
+                    self.party.link.publish(f"{PREFIX}down/{site}/heart/hello", b"")
             if isinstance(event, Arrived):
                 self._take(event, now())
                 self.party.link.acknowledge(event)
@@ -89,8 +92,6 @@ class Sender:
             if path:
                 self.complete[site] = path
                 self.party.link.publish(f"{PREFIX}down/{site}/heart/receipt", b"")
-
-    manifests: dict[str, Manifest]
 
     def _pump(self, now: float) -> float | None:
         for site, study, _, chunks, _ in self.collector.grants(now):
@@ -130,19 +131,21 @@ async def send(site: Party, folder: BlobFolder, manifest: Manifest) -> None:
     assert path
     upload = Upload(digest, manifest, path, study="heart", site=site.name, link=site.link, window=WINDOW)
     site.link.on_room = upload.pump
-    topics = [f"{PREFIX}down/{site.name}/heart/{kind}" for kind in ("grant", "receipt")]
+    topics = [f"{PREFIX}down/{site.name}/heart/{kind}" for kind in ("hello", "grant", "receipt")]
     site.events.put_nowait(Connected(max_packet_bytes=None))
     while True:
         event = await site.events.get()
-        if isinstance(event, Connected):
-            site.link.subscribe(topics)
-            site.link.publish(f"{PREFIX}up/{site.name}/heart/manifest", b"")
+        kind = event.topic.rpartition("/")[2] if isinstance(event, Arrived) else ""
         if isinstance(event, Arrived):
             site.link.acknowledge(event)
-            if event.topic.endswith("receipt"):
-                return
             upload.granted(tuple(event.payload))
             upload.pump()
+        if isinstance(event, Connected):
+            site.link.subscribe(topics)
+        if isinstance(event, Connected) or kind == "hello":
+            site.link.publish(f"{PREFIX}up/{site.name}/heart/manifest", b"")
+        if kind == "receipt":
+            return
 
 
 class Scene:

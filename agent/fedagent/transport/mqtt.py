@@ -12,6 +12,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -50,6 +51,7 @@ _MALFORMED: Final = (MQTTException, struct.error, ValueError, LookupError, TypeE
 _CONTESTED: Final = "does another machine use the same certificate?"
 _NOT_MQTT: Final = "does not speak MQTT 5: is this the broker's port?"
 _NO_SUBSCRIBER: Final = 0x10
+_PROTOCOL: Final = 0x82
 _SILENT: Final = 0x8D
 _TAKEN_OVER: Final = 0x8E
 
@@ -270,13 +272,11 @@ class _Connection:
         if self.ending or not self.accepted:
             return
         self.client.disconnect()
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
                 while not self.ending:
                     self.changed.clear()
                     await self.changed.wait()
-        except TimeoutError:
-            log.info("the broker did not take our farewell in %s s", FAREWELL_S)
 
     def close(self) -> None:
         """Gives back the socket, the timer and the loop's watches."""
@@ -358,6 +358,8 @@ class _Connection:
         told = flags.is_disconnect_packet_from_server
         if told or self._refused:
             text = f"the broker {host}:{port} ended the session ({self._refused or reason})"
+        elif reason.value == _PROTOCOL:
+            text = f"{host}:{port} {_NOT_MQTT}"
         elif self._stream.failure:
             text = explain(self._stream.failure, host, port)
         else:
