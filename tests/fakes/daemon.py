@@ -7,7 +7,6 @@ Rule: it runs in a thread of its own, so that a test can call the blocking comma
 import asyncio
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from fedagent.core import agent
@@ -60,9 +59,7 @@ class FakeDaemon:
         assert self._ready.wait(PATIENCE_S)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._ended is not None
         self._loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(PATIENCE_S)

@@ -79,11 +79,11 @@ def _dispatch(words: list[str]) -> int:
         usage="fedagent COMMAND [OPTION ...]",
         description="Federated learning as an ordinary Linux service.",
         epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fedagent {VERSION}")
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     chosen = parser.parse_args(words)
     found = _find(chosen.command)
     module = importlib.import_module(found.module)
