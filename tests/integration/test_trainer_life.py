@@ -239,6 +239,7 @@ def test_a_supervisor_killed_before_the_result_left_seals_it_again(
     assert '"sealed":true' in (clinic.state / "rounds.json").read_text(encoding="utf-8").replace(" ", "")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="the supervisor hides its descriptors from its own user")
 def test_a_supervisor_keeps_nothing_of_the_jobs_that_it_did(clinic: Clinic, start: Start) -> None:
     with start("obey") as connection:
         process = psutil.Process(connection.child.pid)
@@ -252,3 +253,15 @@ def test_a_supervisor_keeps_nothing_of_the_jobs_that_it_did(clinic: Clinic, star
             counts.append(process.num_fds())
         assert len(set(counts)) == 1, counts
         assert process.num_threads() == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_the_workers_user_cannot_write_the_supervisors_memory(start: Start) -> None:
+    with start("obey") as connection, pytest.raises(PermissionError):
+        os.open(f"/proc/{connection.ready.supervisor_pid}/mem", os.O_RDWR)
+
+
+def test_neither_supervisor_nor_worker_can_gain_a_right(start: Start) -> None:
+    with start("obey") as connection:
+        for pid in (connection.ready.supervisor_pid, connection.ready.worker_pid):
+            assert "NoNewPrivs:\t1" in Path(f"/proc/{pid}/status").read_text(encoding="ascii")
