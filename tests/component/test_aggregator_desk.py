@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a site is answered: after it was away, when it is wrong, and until it has understood."""
+
+import asyncio
+from collections.abc import Awaitable
+from pathlib import Path
+
+import pytest
+
+from fedagent.aggregator.tables import PartPhase, StudyPhase
+from fedagent.wire import messages as m
+from fedagent.wire.study import study_digest
+from tests.fakes.site import FakeSite
+from tests.fakes.study_centre import Centre, study
+
+
+@pytest.fixture
+def centre(tmp_path: Path) -> Centre:
+    return Centre(tmp_path)
+
+
+def play(script: Awaitable[None]) -> None:
+    async def main() -> None:
+        await script
+
+    asyncio.run(main())
+
+
+def heard(site: FakeSite, kind: type[m.Message]) -> list[m.Message]:
+    return [message for message in site.heard if isinstance(message, kind)]
+
+
+def position(update: bytes | None, number: int = 1) -> m.SiteHello:
+    where = m.StudyPosition(study="transfer", round=number, phase="x", update=update)
+    return m.SiteHello(version="0.1.0", protocol=1, positions=(where,))
+
+
+async def answered(centre: Centre, site: FakeSite, hello: m.SiteHello) -> None:
+    """The hello is answered, and with it all that the site said before: messages are taken in order."""
+    before = len(heard(site, m.AggregatorHello))
+    site.say(hello)
+    await centre.link.until(lambda: len(heard(site, m.AggregatorHello)) > before)
+
+
+def test_a_receipt_is_repeated_until_the_sites_hello_shows_that_it_came(centre: Centre) -> None:
+    site = centre.sites["clinic-a"]
+    centre.sites["clinic-c"].offers = False
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study(quorum=3))
+            await centre.until_part("clinic-a", PartPhase.STORED)
+            receipt = heard(site, m.Receipt)[0]
+            assert isinstance(receipt, m.Receipt)
+            for update, more in ((receipt.blob, True), (None, False), (None, False)):
+                before = len(heard(site, m.Receipt))
+                await answered(centre, site, position(update))
+                assert (len(heard(site, m.Receipt)) > before) is more
+
+    play(script())
+
+
+def test_a_site_that_was_away_for_rounds_hears_where_the_study_is(centre: Centre) -> None:
+    away = centre.sites["clinic-c"]
+    away.decline = m.Reason.NO_DATASET
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study(rounds=2))
+            await centre.until_phase(StudyPhase.ENDED)
+            away.announcement = None
+            away.say(position(bytes(32)))
+            await centre.link.until(lambda: away.announcement is not None)
+            await centre.link.until(lambda: bool(heard(away, m.Refusal)))
+
+    play(script())
+    assert away.announcement is not None
+    assert away.announcement.round_kind is m.RoundKind.ENDED
+    (refusal,) = {message.reason for message in heard(away, m.Refusal) if isinstance(message, m.Refusal)}
+    assert refusal is m.Reason.ROUND_CLOSED
+
+
+def test_a_site_that_approved_another_version_is_told_so(centre: Centre) -> None:
+    site = centre.sites["clinic-a"]
+    site.offers = False
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            await centre.until_part("clinic-a", PartPhase.JOINED)
+            join = m.Join(study="transfer", round=1, study_digest=bytes(32), trainer_key=b"\x09" + bytes(31))
+            site.say(join)
+            await centre.link.until(lambda: bool(heard(site, m.Refusal)))
+
+    play(script())
+    (refusal,) = heard(site, m.Refusal)
+    assert isinstance(refusal, m.Refusal)
+    assert refusal.reason is m.Reason.OTHER_STUDY
+
+
+def test_a_key_that_is_no_key_changes_nothing(centre: Centre, caplog: pytest.LogCaptureFixture) -> None:
+    site = centre.sites["clinic-a"]
+    site.offers = False
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            await centre.until_part("clinic-a", PartPhase.JOINED)
+            assert site.announcement is not None
+            digest = study_digest(site.announcement.study)
+            site.say(m.Join(study="transfer", round=1, study_digest=digest, trainer_key=bytes(32)))
+            await answered(centre, site, position(None))
+
+    play(script())
+    assert "no X25519 key" in caplog.text
+
+
+def test_only_members_get_a_model_and_only_chunks_that_exist(
+    centre: Centre, caplog: pytest.LogCaptureFixture
+) -> None:
+    stranger, site = centre.site("stranger"), centre.sites["clinic-a"]
+    site.offers = False
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            await centre.until_part("clinic-a", PartPhase.JOINED)
+            assert site.announcement is not None
+            stranger.link = centre.link
+            blob = site.announcement.model.blob
+            stranger.say(m.Want(study="transfer", blob=blob))
+            site.say(m.Want(study="transfer", blob=blob, chunks=(99,)))
+            await answered(centre, site, position(None))
+
+    play(script())
+    assert "does not name site stranger" in caplog.text
+    assert "does not have that many chunks" in caplog.text
+
+
+def test_progress_and_presence_are_shown_to_people(centre: Centre) -> None:
+    site = centre.sites["clinic-a"]
+    site.offers = False
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            await centre.until_part("clinic-a", PartPhase.JOINED)
+            site.say(m.Progress(study="transfer", round=1, phase="training", step=3, steps=9))
+            site.say(
+                m.Presence(
+                    online=True, version="0.1.0", protocol=1, verdict="no", reason="someone is logged in"
+                )
+            )
+            await answered(centre, site, position(None))
+
+    play(script())
+    store = centre.store()
+    progress, sites = store.progress("transfer", 1), {each.name: each for each in store.sites()}
+    store.close()
+    assert progress["clinic-a"] == "training 3/9"
+    assert (sites["clinic-a"].verdict, sites["clinic-a"].reason) == ("no", "someone is logged in")
+
+
+def test_a_message_about_a_round_that_does_not_exist_is_answered_with_the_one_that_does(
+    centre: Centre,
+) -> None:
+    site = centre.sites["clinic-a"]
+    site.offers = False
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            await centre.until_part("clinic-a", PartPhase.JOINED)
+            before = len(heard(site, m.Announcement))
+            site.say(m.Decline(study="transfer", round=9, reason=m.Reason.CRASHED))
+            await centre.link.until(lambda: len(heard(site, m.Announcement)) > before)
+
+    play(script())
+    store = centre.store()
+    round_ = store.current_round("transfer")
+    store.close()
+    assert round_ is not None
+    assert round_.number == 1
