@@ -98,6 +98,7 @@ class Federation:
         self.fedaggregator("site", "sign", str(request), "--out", str(certificate),
                            "--password-file", str(self._password))  # fmt: skip
         hospital.join(certificate)
+        hospital.choose_pseudonyms(self.study.seed)
         hospital.snapshot()
         self.hospitals.append(hospital)
         return hospital

@@ -4,6 +4,7 @@
 Rule: what an administrator would type is what is run here.
 """
 
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from fedagent.demo.processes import Program, Programs, call, module
 from fedagent.errors import UnavailableError
 from fedagent.site import control
 from fedagent.site.status import SiteStatus
+from fedagent.storage.files import make_private_folder, write_atomically
 
 DATASET = "patients"
 
@@ -80,6 +82,11 @@ class Hospital(msgspec.Struct, frozen=True, kw_only=True):
                 "fedagent.cli.main", "enroll", "--certificate", str(certificate), "--config", str(self.config)
             )
         )
+
+    def choose_pseudonyms(self, seed: int) -> None:
+        """The hospital's pseudonym key from the seed, so that a new demo splits and orders the patients as the last."""
+        folder = make_private_folder(self.folder / "trainer")
+        write_atomically(folder / "pseudonym.key", sha256(f"{seed} {self.name}".encode()).digest())
 
     def snapshot(self) -> None:
         """Makes the immutable snapshot that training reads."""

@@ -41,7 +41,7 @@ from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.mqtt import Arrived, Connected, Disconnected, MqttEvent, MqttLink
 from fedagent.transport.outbox import Outbox
 from fedagent.wire.messages import AggregatorMessage, Message, Presence
-from fedagent.wire.topics import PREFIX, Role
+from fedagent.wire.topics import PREFIX, Role, aggregator_branch
 from fedagent.wire.values import PROTOCOL
 
 AGGREGATOR_MESSAGES: Final = get_args(AggregatorMessage)
@@ -188,6 +188,7 @@ class Daemon:
                 case Arrived():
                     ended = self._receive(item)
                 case Connected():
+                    self._link.subscribe([aggregator_branch(self.state.site)])
                     ended = self._step(on.Connected())
                 case Disconnected(reason=reason):
                     ended = self._step(on.Disconnected(reason=reason))

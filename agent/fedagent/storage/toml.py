@@ -80,4 +80,6 @@ def _field_names(kind: object) -> list[str]:
                 pending += info.item_types
             case msgspec.inspect.VarTupleType():
                 pending.append(info.item_type)
+            case _:
+                pass
     return names

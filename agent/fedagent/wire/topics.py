@@ -82,6 +82,11 @@ def aggregator_topic(site: str, kind: str, study: str | None = None) -> str:
     return f"{PREFIX}down/{site}/{study}/{kind}" if study else f"{PREFIX}down/{site}/{kind}"
 
 
+def aggregator_branch(site: str) -> str:
+    """The one filter with a wildcard that a site subscribes to: all that is for it alone."""
+    return f"{PREFIX}down/{site}/#"
+
+
 def message_kind(message: m.Message) -> str:
     """The last word of the message's topic."""
     kind = message.__struct_config__.tag
