@@ -85,6 +85,8 @@ def test_a_site_that_is_connected_says_and_asks_everything_anew(
     begin: Callable[[], AgentState], expect: list[str]
 ) -> None:
     state, done = play(begin(), [on.Connected()], expect=expect)
+    for fetch in only(do.Fetch, done):
+        assert fetch == do.Fetch(study=NAME, reference=announcement().model)
     assert (state.connected, state.link) == (True, "connected")
     assert told(done) == ["connected to the broker"]
 

@@ -136,8 +136,14 @@ EFFECTS: dict[str, tuple[Step, dict[Phase, tuple[Phase, list[str]]]]] = {
 def test_an_event_has_its_effect_in_each_phase(what: str, phase: Phase) -> None:
     event, effects = EFFECTS[what]
     then, expect = effects.get(phase, (phase, []))
-    state, _ = play(BY_PHASE[phase](), [event], expect=expect)
+    state, done = play(BY_PHASE[phase](), [event], expect=expect)
     assert the(state).phase is then
+    for tell in only(do.Tell, done):
+        assert (tell.study, tell.round) in {(None, None), (NAME, 1), (NAME, 2)}
+        assert (tell.study == NAME) is ("study heart-1" in tell.text)
+        assert tell.reason is not None or tell.severity is do.Severity.INFO
+    for fetch in only(do.Fetch, done):
+        assert fetch == do.Fetch(study=NAME, reference=the(state).announcement.model)
 
 
 # --- announcements --------------------------------------------------------------------------------------------------
@@ -209,6 +215,12 @@ def test_an_approval_that_is_given_again_takes_the_decline_back() -> None:
     state, _ = play(ready(), [approvals()])
     assert (the(state).trainer_key, the(state).model_key) == (b"", b"")
     play(state, [approvals(STUDY)], expect=["strike heart-1/decline", "post heart-1/join"])
+
+
+def test_an_approval_that_is_given_again_forgives_the_deaths() -> None:
+    died = msgspec.structs.replace(the(ready()), deaths=2)
+    state, _ = play(msgspec.structs.replace(ready(), studies={NAME: died}), [approvals(), approvals(STUDY)])
+    assert the(state).deaths == 0
 
 
 def test_what_was_revoked_is_declined_with_its_reason() -> None:
