@@ -147,16 +147,12 @@ def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:
 
 def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now: Instant) -> Outcome:
     if isinstance(event, on.Disconnected):
-        state = msgspec.structs.replace(state, connected=False, link=event.reason)
-        return state, [
-            do.Tell(severity=do.Severity.WARNING, text=f"not connected: {event.reason}", reason="broker")
-        ]
+        return msgspec.structs.replace(state, connected=False, link=event.reason), []
     state = msgspec.structs.replace(
         state, connected=True, link="connected", asked_at=now.monotonic, ask_after_s=FIRST_ASK_S
     )
     fetches = [_fetch(study) for study in state.studies.values() if study.phase is Phase.FETCHING]
     return state, [
-        do.Tell(text="connected to the broker"),
         *(do.FollowStudy(study=name) for name in state.studies),
         do.Send(message=presence(state)),
         do.Send(message=hello(state)),

@@ -15,7 +15,7 @@ from fedagent.core.participation import Outcome, advance, job_failed, replace_st
 from fedagent.core.round import Phase, Trigger
 from fedagent.core.state import AgentState, Stage, StudyState, TrainerState
 from fedagent.wire import frames
-from fedagent.wire.messages import Reason
+from fedagent.wire.messages import Reason, RoundKind
 
 CHECKPOINT_GRACE_S: Final = 2.0
 """How long a worker that was asked to vacate may take to write its checkpoint."""
@@ -143,10 +143,15 @@ def _idle(state: AgentState, now: Instant) -> Outcome:
     state = msgspec.structs.replace(replace_study(state, study), trainer=trainer)
     return state, [
         do.GiveJob(job=job, model=study.announcement.model.blob),
-        do.Tell(
-            text=f"study {study.name}: training round {study.round}", study=study.name, round=study.round
-        ),
+        do.Tell(text=f"study {study.name}: {_work(study)}", study=study.name, round=study.round),
     ]
+
+
+def _work(study: StudyState) -> str:
+    """What the trainer now does, in words."""
+    if study.announcement.round_kind is RoundKind.EVALUATE:
+        return "evaluates the final model"
+    return f"trains round {study.round} of {study.announcement.study.federation.rounds}"
 
 
 def _busy(state: AgentState, now: Instant) -> Outcome:

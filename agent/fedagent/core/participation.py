@@ -55,23 +55,32 @@ def hear_announcement(
         if _same_round(announcement, known.announcement):
             renewed = msgspec.structs.replace(known, announcement=announcement, payload=payload)
             return replace_study(state, renewed), []
-    study = StudyState(announcement=announcement, payload=payload, phase=Phase.UNAPPROVED, since=now.wall)
-    answered = [do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")]
-    tell = do.Tell(
-        text=f"study {name}: round {announcement.round} of {announcement.study.federation.rounds} is open",
-        study=name,
-        round=announcement.round,
+    study = StudyState(
+        announcement=announcement,
+        payload=payload,
+        phase=Phase.UNAPPROVED,
+        since=now.wall,
+        rows=known.rows if known else 0,
+        metrics=known.metrics if known else (),
     )
+    answered = [do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")]
     if announcement.round_kind is m.RoundKind.ENDED:
         study = advance(study, Trigger.STUDY_ENDED, now)
-        tell = do.Tell(
-            text=f"study {name} has ended after round {announcement.round - 1}",
-            study=name,
-            round=announcement.round,
-        )
+    tell = do.Tell(text=f"study {name}: {_opened(announcement)}", study=name, round=announcement.round)
     state = replace_study(state, study)
     state, approval = seek_approval(state, name, now)
     return state, [*answered, drop_blobs(state), tell, *approval]
+
+
+def _opened(announcement: m.Announcement) -> str:
+    """What an announcement says, in words."""
+    match announcement.round_kind:
+        case m.RoundKind.TRAIN:
+            return f"round {announcement.round} of {announcement.study.federation.rounds} is open"
+        case m.RoundKind.EVALUATE:
+            return "the final model is open for evaluation"
+        case m.RoundKind.ENDED:
+            return f"it has ended, {announcement.round - 1} rounds are closed"
 
 
 def _same_round(new: m.Announcement, old: m.Announcement) -> bool:
@@ -106,8 +115,10 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
 
 def _objection(state: AgentState, study: StudyState) -> str | None:
     """Why the study's round may not be trained here."""
-    approval = state.approvals.get(study.name)
-    return OBSERVING if state.observe else objection(study.announcement.study, study.round, approval)
+    if state.observe:
+        return OBSERVING
+    announced = study.announcement
+    return objection(announced.study, announced.round, state.approvals.get(study.name), announced.round_kind)
 
 
 def _join(state: AgentState, study: StudyState) -> Outcome:

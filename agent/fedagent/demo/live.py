@@ -6,13 +6,17 @@ Rule: it only looks; what it shows is each daemon's own status.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from fedagent.core.round import Phase
 from fedagent.demo.hospital import Hospital
 from fedagent.site.status import SiteStatus, StudyView
+
+ENDED: Final = Phase.ENDED.value
 
 
 class Progress:

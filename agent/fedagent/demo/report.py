@@ -5,6 +5,7 @@ Rule: every number is read from what the system itself reported.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import msgspec
 from rich.console import Console
@@ -13,7 +14,9 @@ from rich.table import Table
 from fedagent.demo import picture
 from fedagent.demo.federation import MetricRow
 
-COMBINED = "all"
+COMBINED: Final = "all"
+TABLE_WIDTH: Final = 100
+"""A narrower terminal wraps the lines, but no number is cut."""
 
 
 class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +90,7 @@ def print_table(console: Console, result: Result) -> None:
         "received",
         "yielded",
     ):
-        table.add_column(heading, justify="left" if heading == "hospital" else "right")
+        table.add_column(heading, justify="left" if heading == "hospital" else "right", no_wrap=True)
     for site in result.sites:
         table.add_row(
             site.name,
@@ -100,8 +103,8 @@ def print_table(console: Console, result: Result) -> None:
             f"{site.yielded_s:.1f} s",
         )
     table.add_section()
-    table.add_row("all", "", "", f"{result.federated_auc:.3f}", f"{result.pooled_auc:.3f}", "", "", "")
-    console.print(table)
+    table.add_row(COMBINED, "", "", f"{result.federated_auc:.3f}", f"{result.pooled_auc:.3f}", "", "", "")
+    console.print(table, width=max(console.width, TABLE_WIDTH))
     console.print(
         "AUC on each hospital's own test patients: its own model alone, the federated model, and one trained on all data in one place."
     )

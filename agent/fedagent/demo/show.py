@@ -20,18 +20,21 @@ import msgspec
 from rich.console import Console
 
 from fedagent.demo.broker import find_mosquitto
-from fedagent.demo.federation import Federation, template
+from fedagent.demo.federation import Federation, MetricRow, template
 from fedagent.demo.hospital import DATASET, Hospital
 from fedagent.demo.live import Progress
 from fedagent.demo.processes import call, module
-from fedagent.demo.report import References, Result, SiteRow, curves, final, print_table
+from fedagent.demo.report import COMBINED, References, Result, SiteRow, curves, final, print_table
 from fedagent.demo.split import split_hospitals
 from fedagent.errors import FedagentError
 from fedagent.site import control
+from fedagent.site.status import SiteStatus
 from fedagent.wire.study import Study, TabularClassifier
 
 DATA: Final = Path(__file__).with_name("data")
 LIMIT_S: Final = 600.0
+REDRAW_S: Final = 0.2
+LOOK_S: Final = 0.01
 CLINIC_S: Final = 2.0
 """For how long one hospital's clinic needs its machine."""
 
@@ -53,7 +56,7 @@ def run(options: Options) -> int:
     Raises:
         FedagentError: a part failed; its log is named.
     """
-    console = Console(stderr=options.as_json, highlight=False)
+    console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
     with _folder(keep=options.keep) as folder:
         result, picture = _run(Path(folder), options, console)
         kept = Path(folder) if options.keep else options.cache
@@ -65,7 +68,7 @@ def run(options: Options) -> int:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(result)).decode() + "\n")
     else:
         print_table(console, result)
-    console.print(f"curves {drawn}\nlogs   {logs}", soft_wrap=True)
+    console.print(f"curves {drawn}\nlogs   {logs}\nit took {result.seconds:g} s; nothing is left running")
     return 0
 
 
@@ -79,15 +82,12 @@ def _run(folder: Path, options: Options, console: Console) -> tuple[Result, str]
     started = monotonic()
     names = [f"hospital-{index}" for index in range(1, options.sites + 1)]
     study = template(DATA / "study.toml", names, rounds=options.rounds, seed=options.seed)
-    console.print(
-        f"Setting up a coordinating centre and {len(names)} hospitals below {folder}", soft_wrap=True
-    )
+    console.print(f"Setting up a coordinating centre and {len(names)} hospitals below {folder}")
     federation = Federation(folder, find_mosquitto(options.cache), study)
     with federation.broker, federation.programs:
         federation.start_aggregator()
         for name, data in zip(names, _split(folder, names, options.seed), strict=True):
-            hospital = federation.add_hospital(name, dataset_of(study, data))
-            hospital.start(federation.programs)
+            federation.add_hospital(name, dataset_of(study, data)).start(federation.programs)
             console.print(f"  {name} has joined")
         federation.start_study()
         federation.approve_everywhere()
@@ -98,35 +98,31 @@ def _run(folder: Path, options: Options, console: Console) -> tuple[Result, str]
         digest = _export(federation, folder)
         console.print("Training without federation, to compare")
         references = _references(federation, folder)
-    sites = []
-    for name in names:
-        status = statuses[name]
-        if status is None:
-            raise FedagentError(
-                f"{name} does not answer any more; its log is {folder / name / 'fedagent.log'}"
-            )
-        sites.append(
-            SiteRow(
-                name=name,
-                rows=max(study.rows for study in status.studies),
-                local_auc=references.local[name]["auc"].value,
-                federated_auc=final(rows, name, "auc"),
-                pooled_auc=references.pooled[name]["auc"].value,
-                bytes_up=status.bytes_up,
-                bytes_down=status.bytes_down,
-                yielded_s=status.yielded_s,
-            )
-        )
     result = Result(
         seed=options.seed,
         rounds=options.rounds,
         model_digest=digest,
-        federated_auc=final(rows, "all", "auc"),
+        federated_auc=final(rows, COMBINED, "auc"),
         pooled_auc=references.pooled_mean("auc"),
         seconds=round(monotonic() - started, 1),
-        sites=tuple(sites),
+        sites=tuple(_site(name, statuses[name], rows, references) for name in names),
     )
     return result, curves(rows, references)
+
+
+def _site(name: str, status: SiteStatus | None, rows: Sequence[MetricRow], references: References) -> SiteRow:
+    if status is None:
+        raise FedagentError(f"{name} does not answer any more; run again with --keep and read its log")
+    return SiteRow(
+        name=name,
+        rows=max(study.rows for study in status.studies),
+        local_auc=references.local[name]["auc"].value,
+        federated_auc=final(rows, name, "auc"),
+        pooled_auc=references.pooled[name]["auc"].value,
+        bytes_up=status.bytes_up,
+        bytes_down=status.bytes_down,
+        yielded_s=round(status.yielded_s, 1),
+    )
 
 
 def _split(folder: Path, names: Sequence[str], seed: int) -> list[Path]:
@@ -150,8 +146,8 @@ def dataset_of(study: Study, data: Path) -> dict[str, object]:
 
 def _watch(federation: Federation, options: Options, console: Console) -> None:
     """Shows progress until the study has ended; in the middle one clinic needs its machine."""
-    progress, pace, end = Progress(console, options.rounds), Event(), monotonic() + LIMIT_S
-    clinic = _Clinic(federation.hospitals[-1], at_round=max(2, options.rounds // 2))
+    progress, end = Progress(console, options.rounds), monotonic() + LIMIT_S
+    clinic = _Clinic(federation.hospitals[-1], at_round=max(1, options.rounds // 2))
     with progress.shown():
         while not federation.ended():
             federation.programs.check()
@@ -159,8 +155,7 @@ def _watch(federation: Federation, options: Options, console: Console) -> None:
                 raise FedagentError(
                     f"the study did not end in {LIMIT_S:g} s; run again with --keep and read the logs"
                 )
-            clinic.look(progress.update(federation.hospitals))
-            pace.wait(0.1)
+            clinic.look(progress.update(federation.hospitals), for_s=REDRAW_S)
         progress.update(federation.hospitals)
 
 
@@ -170,19 +165,28 @@ class _Clinic:
     def __init__(self, hospital: Hospital, *, at_round: int) -> None:
         self._hospital, self._round = hospital, at_round
         self._until: float | None = None
-        self._over = False
+        self._pace = Event()
 
-    def look(self, number: int) -> None:
-        """Pauses training in that round, and lets it go on when the clinic is done."""
-        if self._over or number < self._round:
-            return
+    def look(self, number: int, *, for_s: float) -> None:
+        """Watches closely for a while: a small job is over in a tenth of a second."""
+        end = monotonic() + for_s
+        while monotonic() < end:
+            if number >= self._round:
+                self._act()
+            self._pace.wait(LOOK_S)
+
+    def _act(self) -> None:
+        """Pauses the job that runs, and lets it go on when the clinic is done; again if it was too late."""
         status = self._hospital.status()
-        if self._until is None and status is not None and status.trainer.stage == "busy":
+        if status is None:
+            return
+        if self._until is not None:
+            if monotonic() > self._until:
+                control.ask(self._hospital.runtime, control.AskResume())
+                self._until = None
+        elif status.yields == 0 and status.trainer.stage == "busy":
             control.ask(self._hospital.runtime, control.AskPause(reason="the clinic needs the machine"))
             self._until = monotonic() + CLINIC_S
-        elif self._until is not None and monotonic() > self._until:
-            control.ask(self._hospital.runtime, control.AskResume())
-            self._over = True
 
 
 def _export(federation: Federation, folder: Path) -> str:
