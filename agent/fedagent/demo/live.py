@@ -41,9 +41,10 @@ class Progress:
     def update(self, hospitals: list[Hospital]) -> int:
         """Looks at all hospitals and shows them; gives the highest round that is open."""
         found = {hospital.name: hospital.status() for hospital in hospitals}
-        number = max(
-            (study.round for status in found.values() if status for study in status.studies), default=0
-        )
+        open_now = [
+            each for status in found.values() if status for each in status.studies if each.phase != ENDED
+        ]
+        number = max((study.round for study in open_now), default=0)
         if self._live is not None:
             self._live.update(_table(found, self._rounds), refresh=True)
         elif number > self._said:
@@ -68,7 +69,7 @@ def _table(found: dict[str, SiteStatus | None], rounds: int) -> Table:
         table.add_row(
             name,
             status.verdict.text,
-            _round(study.round, rounds) if study else "",
+            _round(study.round, rounds) if study and study.phase != ENDED else "",
             _state(status, study),
             _loss(status, study),
             f"{status.bytes_up / 1000:.1f} kB",

@@ -15,8 +15,6 @@ from fedagent.demo import picture
 from fedagent.demo.federation import MetricRow
 
 COMBINED: Final = "all"
-TABLE_WIDTH: Final = 100
-"""A narrower terminal wraps the lines, but no number is cut."""
 
 
 class SiteRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +102,7 @@ def print_table(console: Console, result: Result) -> None:
         )
     table.add_section()
     table.add_row(COMBINED, "", "", f"{result.federated_auc:.3f}", f"{result.pooled_auc:.3f}", "", "", "")
-    console.print(table, width=max(console.width, TABLE_WIDTH))
+    console.print(table)
     console.print(
         "AUC on each hospital's own test patients: its own model alone, the federated model, and one trained on all data in one place."
     )

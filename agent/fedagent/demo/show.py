@@ -33,6 +33,7 @@ from fedagent.wire.study import Study, TabularClassifier
 
 DATA: Final = Path(__file__).with_name("data")
 LIMIT_S: Final = 600.0
+PIPE_WIDTH: Final = 100
 REDRAW_S: Final = 0.2
 LOOK_S: Final = 0.01
 CLINIC_S: Final = 2.0
@@ -56,7 +57,9 @@ def run(options: Options) -> int:
     Raises:
         FedagentError: a part failed; its log is named.
     """
-    console = Console(stderr=options.as_json, highlight=False, soft_wrap=True)
+    stream = sys.stderr if options.as_json else sys.stdout
+    width = None if stream.isatty() else PIPE_WIDTH
+    console = Console(file=stream, width=width, highlight=False, soft_wrap=True)
     with _folder(keep=options.keep) as folder:
         result, picture = _run(Path(folder), options, console)
         kept = Path(folder) if options.keep else options.cache
