@@ -68,23 +68,32 @@ def pass_result(
     if training:
         norm = measure(descriptors[0], study, pulse)
         sealed = [_encrypt(descriptors[0], study, key, norm, pulse)]
+    secret = UpdateSecret(key=key, rows=rows, snapshot=terms.snapshot, metrics=metrics)
     try:
-        secret = UpdateSecret(key=key, rows=rows, snapshot=terms.snapshot, metrics=metrics)
-        context = update_context(study.name, announcement.round, terms.site)
-        frame = JobSealed(
-            study=study.name,
-            round=announcement.round,
-            chunk_bytes=study.chunk_bytes,
-            secret=seal(announcement.aggregator_key, encode(secret), context=context),
-            rows=rows,
-            snapshot=terms.snapshot,
-            metrics=metrics,
-            norm=norm,
-        )
-    except WireError as error:
+        letter = _seal(secret, terms)
+    except RefusedError:
         close_all(sealed)
-        raise RefusedError(Reason.UNREADABLE, f"the aggregator's key cannot be used: {error}") from error
+        raise
+    frame = JobSealed(
+        study=study.name,
+        round=announcement.round,
+        chunk_bytes=study.chunk_bytes,
+        secret=letter,
+        rows=rows,
+        snapshot=terms.snapshot,
+        metrics=metrics,
+        norm=norm,
+    )
     return frame, sealed
+
+
+def _seal(secret: UpdateSecret, terms: GateTerms) -> bytes:
+    announcement = terms.announcement
+    context = update_context(announcement.study.name, announcement.round, terms.site)
+    try:
+        return seal(announcement.aggregator_key, encode(secret), context=context)
+    except WireError as error:
+        raise RefusedError(Reason.UNREADABLE, f"the aggregator's key cannot be used: {error}") from error
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------

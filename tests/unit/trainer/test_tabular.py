@@ -8,63 +8,20 @@ import numpy as np
 import pytest
 import torch
 
-from fedagent.channel import close_all, sealed_memfd
-from fedagent.trainer.tasks import Inputs, Outcome, TaskError, metrics, preparation
+from fedagent.channel import sealed_memfd
+from fedagent.trainer.tasks import metrics, preparation
 from fedagent.trainer.tasks.metrics import Floats, Integers
-from fedagent.trainer.tasks.tabular import prepare, read_selection, run
+from fedagent.trainer.tasks.tabular import prepare, read_selection
 from fedagent.trainer.tasks.training import Network, Training, permutation, seed_of, tabular_task
-from fedagent.trainer.tensor_file import Tensors, read_tensors, tensor_chunks
+from fedagent.trainer.tensor_file import Tensors, read_tensors
 from fedagent.wire import study as s
-from fedagent.wire.frames import WorkerJob
-from fedagent.wire.messages import Reason, RoundKind
+from fedagent.wire.messages import RoundKind
 from tests.fakes.listener import Listener
-from tests.fakes.tables import Columns, make_columns, make_model, make_study, make_task, write_snapshot
+from tests.fakes.tables import Columns, make_model, make_study, make_task, write_snapshot
+from tests.fakes.training_site import Site
 
 SEED = bytes(32)
 Weights = dict[str, Floats]
-
-
-class Site:
-    """A folder with one snapshot, and runs of jobs on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.snapshot = write_snapshot(folder / "rows.parquet", make_columns())
-
-    def job(self, task: s.Task, **changes: object) -> WorkerJob:
-        job = WorkerJob(
-            study=make_study(task),
-            round=1,
-            round_kind=RoundKind.TRAIN,
-            site="clinic-a",
-            model=bytes(32),
-            snapshot=bytes(32),
-            checkpoint=str(self.folder / "checkpoint"),
-            checkpoint_every_s=30.0,
-            threads=1,
-        )
-        return msgspec.structs.replace(job, **changes)
-
-    def run(
-        self, job: WorkerJob, *, model: Tensors | None = None, listener: Listener | None = None
-    ) -> tuple[Outcome, bytes]:
-        tensors = make_model(job.study.task) if model is None else model
-        descriptors = [sealed_memfd("model", tensor_chunks(tensors)), os.open(self.snapshot, os.O_RDONLY)]
-        try:
-            outcome = run(job, Inputs(model=descriptors[0], snapshot=descriptors[1]), listener or Listener())
-            return outcome, b"" if outcome.update is None else _take(outcome.update)
-        finally:
-            close_all(descriptors)
-
-    def rows(self, study: s.Study) -> tuple[preparation.Rows, preparation.Rows]:
-        with self.snapshot.open("rb") as file:
-            return prepare(study, read_selection(tabular_task(study), file.fileno()))
-
-
-def _take(descriptor: int) -> bytes:
-    data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
-    os.close(descriptor)
-    return data
 
 
 def tensors_of(data: bytes) -> Tensors:
@@ -72,6 +29,11 @@ def tensors_of(data: bytes) -> Tensors:
     tensors = read_tensors(descriptor)
     os.close(descriptor)
     return tensors
+
+
+def rows_of(site: Site, study: s.Study) -> tuple[preparation.Rows, preparation.Rows]:
+    with site.snapshot.open("rb") as file:
+        return prepare(study, read_selection(tabular_task(study), file.fileno()))
 
 
 @pytest.fixture
@@ -149,7 +111,7 @@ def test_steps_are_those_of_the_definition(
         optimizer=optimizer, label=s.Label(column="ill", classes=classes), work=s.Steps(amount=20)
     )
     study = make_study(task, aggregation=s.FedProx(proximal=proximal) if proximal else None)
-    train, _ = site.rows(study)
+    train, _ = rows_of(site, study)
     training = Training(study, make_model(task), train, SEED)
     while not training.done:
         training.advance()
@@ -162,7 +124,7 @@ def test_a_deep_network_is_its_layers_one_after_the_other(site: Site) -> None:
     for activation, function in (("tanh", np.tanh), ("relu", lambda x: np.maximum(x, 0.0))):
         task = make_task(hidden=(5, 4), activation=activation)
         model = make_model(task)
-        _, test = site.rows(make_study(task))
+        _, test = rows_of(site, make_study(task))
         x = test.features.astype(np.float64)
         for layer in range(2):
             x = function(x @ model[f"layers.{layer}.weight"].T + model[f"layers.{layer}.bias"])
@@ -186,7 +148,7 @@ def test_local_work_ends_where_the_study_says(site: Site, work: s.Steps | s.Epoc
 
 def test_work_in_seconds_ends_after_its_own_running_time_and_remembers_it(site: Site) -> None:
     study = make_study(make_task(work=s.Seconds(amount=0.2)))
-    train, _ = site.rows(study)
+    train, _ = rows_of(site, study)
     training = Training(study, make_model(study.task), train, SEED)
     while not training.done:
         training.advance()
@@ -205,7 +167,7 @@ def test_the_update_is_local_minus_global(site: Site) -> None:
     task = make_task(work=s.Steps(amount=9))
     job = site.job(task)
     outcome, update = site.run(job)
-    train, _ = site.rows(job.study)
+    train, _ = rows_of(site, job.study)
     training = Training(job.study, make_model(task), train, seed_of(job.study, 1, "clinic-a"))
     while not training.done:
         training.advance()
@@ -219,7 +181,7 @@ def test_the_update_is_local_minus_global(site: Site) -> None:
 def test_metrics_are_of_the_received_model_on_the_test_rows(site: Site) -> None:
     job = site.job(make_task())
     outcome, _ = site.run(job)
-    _, test = site.rows(job.study)
+    _, test = rows_of(site, job.study)
     network = Network(make_task(), make_model(job.study.task))
     expected = metrics.evaluate(network.outputs(test), test.labels, 2)
     assert outcome.metrics[:-1] == expected
@@ -322,84 +284,3 @@ def test_checkpoints_are_written_as_often_as_the_job_says(site: Site) -> None:
     site.run(site.job(make_task(work=s.Steps(amount=5)), checkpoint_every_s=1e-9), listener=listener)
     assert [heard[2] for heard in listener.heard] == [0, 1, 2, 3, 4]
     assert listener.checkpoints == []
-
-
-# --- what cannot be done --------------------------------------------------------------------------------------------
-
-
-def failure(site: Site, job: WorkerJob, model: Tensors | None = None) -> TaskError:
-    with pytest.raises(TaskError) as caught:
-        site.run(job, model=model)
-    return caught.value
-
-
-def test_a_column_that_is_not_there_is_named(site: Site) -> None:
-    columns = (s.Numeric(name="x"), s.Numeric(name="troponin"))
-    error = failure(site, site.job(make_task(columns=columns)))
-    assert error.reason is Reason.DATA_DOES_NOT_FIT
-    assert "'troponin'" in str(error)
-
-
-def test_a_file_that_is_no_snapshot_does_not_fit(site: Site) -> None:
-    site.snapshot.write_bytes(b"not parquet")
-    assert failure(site, site.job(make_task())).reason is Reason.DATA_DOES_NOT_FIT
-
-
-def test_too_few_patients_are_refused_without_their_number(site: Site) -> None:
-    columns = make_columns()
-    columns["__patient"] = [f"p{index % 9}" for index in range(120)]
-    site.snapshot = write_snapshot(site.folder / "few.parquet", columns)
-    error = failure(site, site.job(make_task()))
-    assert error.reason is Reason.TOO_FEW_ROWS
-    assert "9" not in str(error)
-
-
-def test_too_few_test_patients_leave_no_metric_of_them(site: Site) -> None:
-    columns = make_columns()
-    columns["__split"] = ["test" if index < 9 else "train" for index in range(120)]
-    site.snapshot = write_snapshot(site.folder / "few.parquet", columns)
-    outcome, _ = site.run(site.job(make_task()))
-    assert [m.name for m in outcome.metrics] == ["training_loss"]
-
-
-def test_a_site_with_test_rows_only_can_evaluate_where_no_training_row_is_needed(site: Site) -> None:
-    columns = make_columns()
-    columns["__split"] = ["test"] * 120
-    site.snapshot = write_snapshot(site.folder / "tests.parquet", columns)
-    fixed = make_task(normalisation=s.NoNormalisation())
-    outcome, _ = site.run(site.job(fixed, round_kind=RoundKind.EVALUATE))
-    assert {m.count for m in outcome.metrics} == {120}
-    for job in (site.job(make_task(), round_kind=RoundKind.EVALUATE), site.job(fixed)):
-        assert failure(site, job).reason is Reason.TOO_FEW_ROWS
-
-
-def test_a_loss_that_is_not_finite_ends_the_job(site: Site) -> None:
-    task = make_task(optimizer=s.Sgd(learning_rate=1e38), normalisation=s.NoNormalisation())
-    assert failure(site, site.job(task)).reason is Reason.NOT_FINITE
-
-
-def test_an_update_that_is_not_finite_is_not_handed_over(site: Site) -> None:
-    task = make_task(optimizer=s.Sgd(learning_rate=3e38, weight_decay=1e10), work=s.Steps(amount=1))
-    assert failure(site, site.job(task)).reason is Reason.NOT_FINITE
-
-
-def test_a_model_with_values_that_are_not_finite_is_not_evaluated(site: Site) -> None:
-    model = make_model(make_task())
-    model["layers.0.bias"][0] = np.inf
-    assert failure(site, site.job(make_task()), model).reason is Reason.NOT_FINITE
-
-
-def test_outputs_that_no_message_could_carry_count_as_not_finite(site: Site) -> None:
-    model = make_model(make_task())
-    model["layers.0.bias"][0] = 1e38
-    assert failure(site, site.job(make_task()), model).reason is Reason.NOT_FINITE
-
-
-def test_another_tasks_model_is_refused(site: Site) -> None:
-    assert (
-        failure(site, site.job(make_task()), make_model(make_task(hidden=(3,)))).reason is Reason.UNREADABLE
-    )
-
-
-def test_a_job_without_a_snapshot_is_refused(site: Site) -> None:
-    assert failure(site, site.job(make_task(), snapshot=None)).reason is Reason.NO_DATASET
