@@ -24,7 +24,7 @@ README_LINES = 150
 WORDS_WITHOUT_MEANING = frozenset({"util", "helper", "common", "misc", "base", "manager"})
 PURE = ("core", "wire", "security")
 MAY_CATCH_ALL = frozenset({"cli/main.py", "trainer/supervisor.py", "trainer/worker.py"})
-"""Of these two may: the trainer's main reports and exits, the command's main prints and exits. Whatever else fails,
+"""Of these two may: the trainer's main reports and exits; ``guarded`` does so for every command of both programs. Whatever else fails,
 crashes, and systemd restarts it. A handler that raises again catches nothing and may stand anywhere."""
 TEXT_SUFFIXES = frozenset({"", ".cfg", ".conf", ".csv", ".in", ".lock", ".md", ".py", ".service", ".sh", ".socket",
                            ".toml", ".txt", ".yaml", ".yml"})  # fmt: skip

@@ -6,32 +6,25 @@ an exit code of ``fedagent.errors``.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from fedagent import VERSION
 from fedagent.cli import aggregator_init, aggregator_model, aggregator_run, aggregator_site, aggregator_study
-from fedagent.cli.main import Parser
-from fedagent.errors import FedagentError
+from fedagent.cli.main import Parser, guarded
 
 _EPILOG = "exit codes: 0 done, 1 failed, 64 wrong usage, 69 not running, 78 wrong configuration"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code (``fedagent.errors``; 0 is success)."""
-    try:
-        arguments = _parser().parse_args(sys.argv[1:] if argv is None else list(argv))
-        code: int = arguments.command(arguments)
-        sys.stdout.flush()
-    except FedagentError as error:
-        sys.stderr.write(f"fedaggregator: {error}\n")
-        return error.exit_code
-    except BrokenPipeError:  # ``fedaggregator metrics NAME | head``: whoever read has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        return 130
+    words = list(sys.argv[1:] if argv is None else argv)
+    return guarded("fedaggregator", lambda: _dispatch(words))
+
+
+def _dispatch(words: list[str]) -> int:
+    arguments = _parser().parse_args(words)
+    code: int = arguments.command(arguments)
     return code
 
 

@@ -10,12 +10,13 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
 from typing_extensions import override
 
 from fedagent import VERSION
+from fedagent.cli.output import plain
 from fedagent.errors import FedagentError, UsageError
 
 CONFIG: Final = "/etc/fedagent/fedagent.toml"
@@ -56,10 +57,16 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code (``fedagent.errors``; 0 is success)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    return guarded("fedagent", lambda: _dispatch(words))
+
+
+def guarded(program: str, act: Callable[[], int]) -> int:
+    """Acts for a program of ours; whatever goes wrong is one line on standard error and an exit code."""
     try:
-        return _dispatch(words)
+        code = act()
+        sys.stdout.flush()
     except FedagentError as error:
-        sys.stderr.write(f"fedagent: {error}\n")
+        sys.stderr.write(f"{program}: {plain(str(error))}\n")
         return error.exit_code
     except BrokenPipeError:  # ``fedagent status | head``: whoever read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,10 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception:
-        logging.getLogger("fedagent").exception(
-            "this is a fault of fedagent: please report it with the lines above"
+        logging.getLogger(program).exception(
+            "this is a fault of %s: please report it with the lines above", program
         )
         return 1
+    return code
 
 
 def _dispatch(words: list[str]) -> int:
@@ -90,7 +98,6 @@ def _dispatch(words: list[str]) -> int:
     command = Parser(prog=f"fedagent {chosen.command}", description=found.summary)
     module.add_arguments(command)
     code: int = module.run(command.parse_args(chosen.rest))
-    sys.stdout.flush()
     return code
 
 

@@ -281,6 +281,25 @@ def test_a_missing_settings_file_is_a_configuration_error(
     assert "none.toml" in capsys.readouterr().err
 
 
+def test_a_fault_of_ours_is_1_and_asks_for_a_report(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_: object) -> int:
+        return 1 // 0
+
+    monkeypatch.setattr("fedagent.cli.aggregator_study.study_digest", broken)
+    assert centre.run("study", "check", str(centre.study)) == 1
+    assert "this is a fault of fedaggregator: please report it" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_what_an_error_quotes_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bo\x1b[2Kgus\n"]) == 64
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert told.count("\n") == 1
+
+
 def test_a_reader_that_had_enough_is_no_error(centre: Centre, monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         @override
