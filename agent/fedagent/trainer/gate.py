@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fedagent.channel import check_sealed, close_all, seal_memfd, sealed_memfd
+from fedagent.channel import check_sealed, seal_memfd, sealed_memfd
 from fedagent.errors import WireError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, new_blob_key
 from fedagent.security.sealing import seal, update_context
@@ -64,27 +64,19 @@ def pass_result(
         raise RefusedError(
             Reason.GATE, f"the worker handed over {len(descriptors)} updates, expected {training:d}"
         )
-    key, norm, sealed = new_blob_key(), 0.0, list[int]()
-    if training:
-        norm = measure(descriptors[0], study, pulse)
-        sealed = [_encrypt(descriptors[0], study, key, norm, pulse)]
-    secret = UpdateSecret(key=key, rows=rows, snapshot=terms.snapshot, metrics=metrics)
-    try:
-        letter = _seal(secret, terms)
-    except RefusedError:
-        close_all(sealed)
-        raise
+    norm = measure(descriptors[0], study, pulse) if training else 0.0
+    secret = UpdateSecret(key=new_blob_key(), rows=rows, snapshot=terms.snapshot, metrics=metrics)
     frame = JobSealed(
         study=study.name,
         round=announcement.round,
         chunk_bytes=study.chunk_bytes,
-        secret=letter,
+        secret=_seal(secret, terms),
         rows=rows,
         snapshot=terms.snapshot,
         metrics=metrics,
         norm=norm,
     )
-    return frame, sealed
+    return frame, [_encrypt(descriptors[0], study, secret.key, norm, pulse)] if training else []
 
 
 def _seal(secret: UpdateSecret, terms: GateTerms) -> bytes:
