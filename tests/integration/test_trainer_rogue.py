@@ -54,7 +54,7 @@ def altered(clinic: Clinic) -> Order:
 
 def beyond(clinic: Clinic) -> Order:
     clinic.approve(IDENTITY, rounds=3)
-    return clinic.order(IDENTITY, round=5)
+    return clinic.order(IDENTITY, round=4)
 
 
 def damaged_approval(clinic: Clinic) -> Order:
@@ -234,6 +234,13 @@ def test_an_evaluation_gives_metrics_and_no_update(clinic: Clinic) -> None:
     assert descriptors == []
     secret, _ = clinic.open_update(sealed, b"")
     assert [metric.name for metric in secret.metrics] == ["auc"]
+
+
+def test_the_round_after_the_approved_ones_may_evaluate(clinic: Clinic) -> None:
+    clinic.approve(IDENTITY, rounds=3)
+    with Connection(clinic) as connection:
+        connection.give(msgspec.structs.replace(clinic.order(IDENTITY, round=4), kind=RoundKind.EVALUATE))
+        connection.expect(frames.JobSealed)
 
 
 def test_the_worker_inherits_its_channel_and_the_lock_and_nothing_else(

@@ -165,7 +165,7 @@ class JobCheck:
             approval = read_approval(Path(self._settings.paths.approvals), study.name)
         except ConfigurationError as error:
             raise RefusedError(Reason.REVOKED, f"the approval cannot be read: {error}") from error
-        against = objection(study, announcement.round, approval)
+        against = objection(study, announcement.round, approval, announcement.round_kind)
         if against is not None or approval is None:
             raise RefusedError(Reason.REVOKED, against or "not approved")
         if announcement.round_kind is RoundKind.ENDED:
