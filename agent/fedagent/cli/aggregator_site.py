@@ -21,10 +21,16 @@ _OWN = ("aggregator", "broker")
 
 
 class SiteLine(msgspec.Struct, frozen=True, kw_only=True):
-    """A site that was signed, and what it last said."""
+    """A site that was signed, and what it last said.
+
+    Attributes:
+        fingerprint: SHA-256 of the certificate.
+        key_fingerprint: of its public key, as ``fedagent enroll --request`` shows it.
+    """
 
     name: str
     fingerprint: str
+    key_fingerprint: str
     valid_until: str
     online: bool | None = None
     version: str = ""
@@ -58,10 +64,13 @@ def run_sign(arguments: argparse.Namespace) -> int:
     certificate = authority.sign_request(request, arguments.name)
     if arguments.out is None:
         sys.stdout.write(certificate.decode())
-        return 0
-    write_atomically(arguments.out, certificate, mode=0o644)
-    print_lines(
-        f"signed: send {arguments.out} back to the site; fingerprint {authority.issued()[-1].fingerprint}"
+    else:
+        write_atomically(arguments.out, certificate, mode=0o644)
+    issued = authority.issued()[-1]
+    sys.stderr.write(
+        f"Site {issued.name} is signed; the request's key has the fingerprint\n  {issued.key_fingerprint}\n"
+        "Ask the site's administrator by telephone for the number that fedagent enroll --request showed. If it is the\n"
+        f"same, send the certificate{f' ({arguments.out})' if arguments.out else ''} back; if not, send nothing.\n"
     )
     return 0
 
@@ -77,7 +86,12 @@ def run_list(arguments: argparse.Namespace) -> int:
         pass  # never started yet: nobody was heard
     lines = []
     for name, issued in sorted(newest.items()):
-        line = SiteLine(name=name, fingerprint=issued.fingerprint, valid_until=issued.not_after)
+        line = SiteLine(
+            name=name,
+            fingerprint=issued.fingerprint,
+            key_fingerprint=issued.key_fingerprint,
+            valid_until=issued.not_after,
+        )
         if site := heard.get(name):
             line = msgspec.structs.replace(
                 line,

@@ -3,6 +3,7 @@
 
 import io
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -19,12 +20,14 @@ from fedagent.aggregator.rounds import open_round, step
 from fedagent.aggregator.settings import AggregatorSettings, read_aggregator_settings
 from fedagent.aggregator.store import ModelRecord, Store, Upload
 from fedagent.cli.aggregator import main
+from fedagent.cli.main import main as enroll
 from fedagent.security.certificates import Signer, Trust, make_key, make_request
 from fedagent.security.identity import AGGREGATOR
 from fedagent.storage.blobs import BlobFolder
 from fedagent.transport import tls
 from fedagent.wire.manifest import Manifest
 from fedagent.wire.messages import MetricValue, RoundKind
+from tests.fakes.daemon import write_settings
 from tests.fakes.examples import BLOB, KEY, OTHER, STUDY
 
 
@@ -139,6 +142,22 @@ def test_a_signed_site_is_listed_and_its_certificate_is_the_authoritys(
     assert (site["name"], site["online"]) == ("clinic-a", None)
     assert centre.run("site", "list") == 0
     assert capsys.readouterr().out.startswith("clinic-a: never heard; certificate until ")
+
+
+def test_signing_shows_the_keys_number_that_the_site_saw(
+    centre: Centre, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request, out = tmp_path / "clinic-a.csr", tmp_path / "clinic-a.crt"
+    config = write_settings(tmp_path)
+    config.write_text(f'{config.read_text()}broker.key = "{tmp_path}/site.key"\n')
+    assert enroll(["enroll", "--request", str(request), "--config", str(config)]) == 0
+    (number,) = re.findall(r"^  ([0-9a-f]{64})$", capsys.readouterr().err, flags=re.MULTILINE)
+    words = ("site", "sign", str(request), "--password-file", str(centre.password))
+    for more in ((), ("--out", str(out))):
+        assert centre.run(*words, *more) == 0
+        assert f"\n  {number}\n" in capsys.readouterr().err
+    assert centre.run("site", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["key_fingerprint"] == number
 
 
 def test_signing_needs_the_password(
