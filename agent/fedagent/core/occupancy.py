@@ -11,7 +11,7 @@ import msgspec
 from fedagent.core import commands as do
 from fedagent.core.facts import Instant
 from fedagent.core.governor import Rung
-from fedagent.core.participation import Outcome, advance, job_failed, replace_study
+from fedagent.core.participation import Outcome, advance, job_failed, objection_to, replace_study
 from fedagent.core.round import Phase, Trigger
 from fedagent.core.state import AgentState, Stage, StudyState, TrainerState
 from fedagent.wire import frames
@@ -107,14 +107,20 @@ def checkpoint_done(state: AgentState, now: Instant) -> Outcome:
 
 
 def _absent(state: AgentState, now: Instant) -> Outcome:
-    wanted = any(_wants_trainer(study) for study in state.studies.values())
+    wanted = any(_wants_trainer(state, study) for study in state.studies.values())
     if not (state.standing.go and wanted and not state.stopping and now.monotonic >= state.trainer.retry_at):
         return state, []
     return _to(state, Stage.STARTING, now), [do.StartTrainer()]
 
 
-def _wants_trainer(study: StudyState) -> bool:
-    return study.phase is Phase.READY or (study.phase is Phase.JOINING and not study.trainer_key)
+def _wants_trainer(state: AgentState, study: StudyState) -> bool:
+    unknown = study.phase is Phase.JOINING and not study.trainer_key
+    return _may_train(state, study) or (unknown and objection_to(state, study) is None)
+
+
+def _may_train(state: AgentState, study: StudyState) -> bool:
+    """Ready and approved: after a restart a study is ready before the approvals were read."""
+    return study.phase is Phase.READY and objection_to(state, study) is None
 
 
 def _starting(state: AgentState, now: Instant) -> Outcome:
@@ -129,7 +135,7 @@ def _starting(state: AgentState, now: Instant) -> Outcome:
 
 def _idle(state: AgentState, now: Instant) -> Outcome:
     ready = sorted(
-        (s for s in state.studies.values() if s.phase is Phase.READY), key=lambda s: (s.since, s.name)
+        (s for s in state.studies.values() if _may_train(state, s)), key=lambda s: (s.since, s.name)
     )
     if _must_vacate(state):
         return _close(state, now)

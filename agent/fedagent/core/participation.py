@@ -6,7 +6,7 @@ changes nothing.
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 
@@ -81,6 +81,8 @@ def _opened(announcement: m.Announcement) -> str:
             return "the final model is open for evaluation"
         case m.RoundKind.ENDED:
             return f"it has ended, {announcement.round - 1} rounds are closed"
+        case _:
+            assert_never(announcement.round_kind)
 
 
 def _same_round(new: m.Announcement, old: m.Announcement) -> bool:
@@ -98,7 +100,7 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
     if study.phase not in (Phase.UNAPPROVED, Phase.JOINING):
         return state, []
     approval = state.approvals.get(name)
-    against = _objection(state, study)
+    against = objection_to(state, study)
     if against is not None or approval is None:
         known = study.note == against
         if study.phase is Phase.JOINING:
@@ -113,7 +115,7 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
     return _join(state, msgspec.structs.replace(study, dataset=approval.dataset))
 
 
-def _objection(state: AgentState, study: StudyState) -> str | None:
+def objection_to(state: AgentState, study: StudyState) -> str | None:
     """Why the study's round may not be trained here."""
     if state.observe:
         return OBSERVING
@@ -147,7 +149,7 @@ def approvals_changed(state: AgentState, now: Instant) -> Outcome:
     """Join what was approved since; stop what was revoked."""
     done: list[do.Command] = []
     for name, study in state.studies.items():
-        against = _objection(state, study)
+        against = objection_to(state, study)
         if against is not None and study.phase in _MAY_BE_REVOKED:
             decline = m.Decline(study=name, round=study.round, reason=m.Reason.REVOKED)
             state = replace_study(state, _restart(advance(study, Trigger.REVOKED, now, against)))
@@ -189,7 +191,7 @@ def trainer_key_known(state: AgentState, key: bytes, now: Instant) -> Outcome:
 def hear_key(state: AgentState, message: m.ModelKey, now: Instant) -> Outcome:
     """The model's key came: fetch the model."""
     study = _current(state, message.study, message.round, (Phase.JOINING,))
-    if study is None or message.blob != study.announcement.model.blob:
+    if study is None or not study.trainer_key or message.blob != study.announcement.model.blob:
         return state, []
     study = advance(msgspec.structs.replace(study, model_key=message.secret), Trigger.KEY_CAME, now)
     fetch = do.Fetch(study=study.name, reference=study.announcement.model)

@@ -342,6 +342,16 @@ def test_the_result_of_an_evaluation_cannot_be_lost_with_a_blob() -> None:
     assert resumed(state, [], at(99)).studies == state.studies
 
 
+def test_nothing_trains_before_the_approvals_were_read() -> None:
+    state = msgspec.structs.replace(ready(), approvals={}, standing=GO)
+    state, _ = play(state, [on.Woke()], expect=[])
+    play(state, [approvals(STUDY), came()], expect=["start trainer", "give heart-1"])
+
+
+def test_a_site_that_observes_trains_nothing_of_an_earlier_run() -> None:
+    play(msgspec.structs.replace(ready(), observe=True, standing=GO), [on.Woke()], expect=[])
+
+
 def test_two_studies_take_turns() -> None:
     lung = named("lung-1")
     state, _ = play(ready(), [heard(announcement(1, lung))])

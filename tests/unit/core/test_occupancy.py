@@ -27,6 +27,7 @@ from tests.fakes.scenes import (
     NAME,
     NO,
     NOON_ON_MONDAY,
+    STUDY,
     Step,
     announcement,
     approvals,
@@ -37,6 +38,7 @@ from tests.fakes.scenes import (
     heard,
     joined,
     model_key,
+    named,
     only,
     play,
     ready,
@@ -199,16 +201,26 @@ def test_the_job_is_the_announcement_as_it_was_signed() -> None:
     assert given.model == study.announcement.model.blob
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        pytest.param(m.RoundKind.TRAIN, "trains round 1 of 10", id="a round"),
+        pytest.param(m.RoundKind.EVALUATE, "evaluates the final model", id="the end"),
+    ],
+)
+def test_the_journal_says_what_the_trainer_works_on(kind: m.RoundKind, text: str) -> None:
+    state, _ = play(joined(), [heard(announcement(1, round_kind=kind)), model_key(), fetched()])
+    _, done = play(going(state), [on.Woke(), came()])
+    assert told(done) == [f"study heart-1: {text}"]
+
+
 def test_the_study_that_has_waited_longest_comes_first() -> None:
+    lung = named("lung-1")
     state = starting()
-    older = msgspec.structs.replace(state.studies[NAME], since=at(-5).wall)
-    other = msgspec.structs.replace(
-        older,
-        since=at(-9).wall,
-        announcement=announcement(study=msgspec.structs.replace(older.announcement.study, name="lung-1")),
-    )
-    state = msgspec.structs.replace(state, studies={NAME: older, "lung-1": other})
-    state, _ = play(state, [came()], expect=["give lung-1"])
+    own = state.studies[NAME]
+    older = msgspec.structs.replace(own, since=at(-9).wall, announcement=announcement(study=lung))
+    state = msgspec.structs.replace(state, studies={NAME: own, "lung-1": older})
+    state, _ = play(state, [approvals(STUDY, lung), came()], expect=["give lung-1"])
     assert has_job(state, "lung-1")
     assert phase(state) is Phase.READY
 

@@ -188,6 +188,11 @@ def test_the_end_of_a_study_is_told() -> None:
     assert "study heart-1: it has ended, 1 rounds are closed" in told(done)
 
 
+def test_the_evaluation_of_the_final_model_is_told() -> None:
+    _, done = play(delivered(), [heard(announcement(2, round_kind=m.RoundKind.EVALUATE))])
+    assert "study heart-1: the final model is open for evaluation" in told(done)
+
+
 # --- approvals ------------------------------------------------------------------------------------------------------
 
 
@@ -280,6 +285,11 @@ def starts(state: AgentState) -> AgentState:
     return msgspec.structs.replace(
         state, trainer=msgspec.convert(msgspec.to_builtins(trainer), type(trainer))
     )
+
+
+def test_a_key_that_nobody_asked_for_opens_nothing() -> None:
+    state, _ = play(begun(), [model_key()], expect=[])
+    assert the(state).phase is Phase.JOINING
 
 
 def test_a_site_joins_when_its_trainer_came_up_once() -> None:
