@@ -314,6 +314,6 @@ class Forward(RuleBasedStateMachine):
 
 
 TestSite = Site.TestCase
-TestSite.settings = settings(max_examples=300, stateful_step_count=40)
+TestSite.settings = settings(max_examples=150, stateful_step_count=40)
 TestForward = Forward.TestCase
 TestForward.settings = settings(max_examples=20, stateful_step_count=20)

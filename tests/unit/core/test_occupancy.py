@@ -21,12 +21,10 @@ from fedagent.core.state import AgentState, Stage
 from fedagent.wire import messages as m
 from tests.fakes.scenes import (
     CHECKPOINTED,
-    FULL,
     GO,
     LOST,
     NAME,
     NO,
-    NOON_ON_MONDAY,
     STUDY,
     Step,
     announcement,
@@ -394,10 +392,8 @@ def test_a_trainer_that_ends_for_a_study_that_is_gone_is_told_without_its_round(
 
 
 def test_outside_its_hours_training_vacates() -> None:
-    assert NOON_ON_MONDAY == 720
     policy = msgspec.convert({"windows": [{"from": "20:00", "until": "06:00"}]}, type(training().policy))
     state, _ = play(
         msgspec.structs.replace(training(), policy=policy), [(1, sampled(1))], expect=["ask checkpoint"]
     )
     assert state.trainer.stage is Stage.VACATING
-    assert going(state, FULL).standing.text == "no memory"
