@@ -10,6 +10,8 @@ from typing import Final
 
 import msgspec
 
+from fedagent.host import kernel_file
+
 _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
@@ -56,7 +58,7 @@ def parse_cgroup(text: str) -> float:
 def read(root: Path) -> CpuTimes | None:
     """The machine's times, or None where they cannot be read."""
     try:
-        return parse((root / "proc/stat").read_text())
+        return parse(kernel_file.read(root, "proc/stat"))
     except (OSError, ValueError):
         return None
 
@@ -68,7 +70,7 @@ def read_own(root: Path) -> dict[str, float]:
     """
     own = {"daemon": sum(os.times()[:2])} | _descendants(root, os.getpid())
     try:
-        own["slice"] = parse_cgroup((root / "sys/fs/cgroup/fedagent.slice/cpu.stat").read_text())
+        own["slice"] = parse_cgroup(kernel_file.read(root, "sys/fs/cgroup/fedagent.slice/cpu.stat"))
     except (OSError, ValueError):
         return own
     return own
@@ -78,7 +80,7 @@ def _descendants(root: Path, process: int) -> dict[str, float]:
     found: dict[str, float] = {}
     for child in _children(root, process):
         try:
-            found[str(child)] = parse_process((root / f"proc/{child}/stat").read_text())
+            found[str(child)] = parse_process(kernel_file.read(root, f"proc/{child}/stat"))
         except OSError:
             continue
         found |= _descendants(root, child)
@@ -88,8 +90,7 @@ def _descendants(root: Path, process: int) -> dict[str, float]:
 def _children(root: Path, process: int) -> list[int]:
     """The children of a process (proc_pid_task(5)); none where the kernel does not say."""
     try:
-        return [
-            int(child) for child in (root / f"proc/{process}/task/{process}/children").read_text().split()
-        ]
+        text = kernel_file.read(root, f"proc/{process}/task/{process}/children")
     except OSError:
         return []
+    return [int(child) for child in text.split()]

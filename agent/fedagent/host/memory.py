@@ -3,6 +3,8 @@
 
 from pathlib import Path
 
+from fedagent.host import kernel_file
+
 
 def parse(text: str) -> int:
     """MiB available, from the text of ``/proc/meminfo``.
@@ -19,6 +21,6 @@ def parse(text: str) -> int:
 def read(root: Path) -> int | None:
     """MiB available, or None where it cannot be read."""
     try:
-        return parse((root / "proc/meminfo").read_text())
+        return parse(kernel_file.read(root, "proc/meminfo"))
     except (OSError, ValueError):
         return None
