@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedagent.aggregator.app import WAITING
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire import messages as m
 from fedagent.wire.study import study_digest
@@ -181,3 +182,21 @@ def test_a_message_about_a_round_that_does_not_exist_is_answered_with_the_one_th
     store.close()
     assert round_ is not None
     assert round_.number == 1
+
+
+def test_what_does_not_fit_into_the_inbox_is_not_acknowledged_but_asked_for_again(centre: Centre) -> None:
+    async def script() -> None:
+        async with centre.running():
+            await answered(centre, centre.sites["clinic-a"], position(None))
+            link = centre.link
+            before = len(link.acknowledged)
+            for _ in range(WAITING + 3):
+                link.up("fedagent/v1/up/clinic-a/transfer/progress", b"flood")
+            last = link._sent
+            await link.until(lambda: len(link.acknowledged) == before + WAITING)
+            assert link.acknowledged[-1] == last - 3
+            assert len(link.renewals) == 3
+            await answered(centre, centre.sites["clinic-a"], position(None))
+            assert len(link.renewals) == 3
+
+    play(script())

@@ -38,6 +38,8 @@ class MemoryLink:
         self.on_room: Callable[[], None] = lambda: None
         self.retained: dict[str, bytes] = {}
         self.subscribed: list[str] = []
+        self.acknowledged: list[int] = []
+        self.renewals: list[str] = []
         self.sites: list[FakeSite] = []
         self.changed = asyncio.Event()
         self._sent = 0
@@ -83,7 +85,11 @@ class MemoryLink:
         pass
 
     def acknowledge(self, event: Arrived) -> None:
+        self.acknowledged.append(event.mid)
         self.changed.set()
+
+    def renew(self, reason: str) -> None:
+        self.renewals.append(reason)
 
     def up(self, topic: str, payload: bytes) -> None:
         """From a site to the aggregator."""

@@ -104,6 +104,24 @@ async def test_what_was_not_acknowledged_comes_again_after_a_reconnect(
 
 
 @in_loop
+async def test_a_renewed_connection_brings_what_was_dropped(
+    centre: Centre, mosquitto: MosquittoProgram
+) -> None:
+    site, aggregator = parties(centre)
+    with centre.broker(mosquitto):
+        async with running(aggregator, site):
+            await aggregator.connected()
+            await site.connected()
+            site.link.subscribe([DOWN])
+            await site.settled()
+            aggregator.link.publish(DOWN, b"dropped")
+            await site.next(Arrived)
+            site.link.renew("it did not fit")
+            assert (await site.disconnected()).reason == "it did not fit"
+            assert (await site.arrived()).payload == b"dropped"
+
+
+@in_loop
 async def test_the_broker_sends_no_more_than_the_receive_maximum(
     centre: Centre, mosquitto: MosquittoProgram
 ) -> None:

@@ -6,14 +6,12 @@ durable. Whatever ends this process, the next one takes up from the store.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -33,7 +31,6 @@ from fedagent.errors import (
     FedagentError,
     StorageError,
     TransportError,
-    UnavailableError,
     UsageError,
 )
 from fedagent.host.service import ServiceStatus
@@ -53,8 +50,11 @@ from fedagent.wire.topics import PREFIX
 log = logging.getLogger(__name__)
 
 INBOX: Final = 4096
-"""More than granted chunks, control messages and jobs can be under way at once; a full inbox drops messages, and their
-senders ask again."""
+"""More than jobs, requests of operators and messages can be under way at once; a full inbox is an error of ours."""
+
+WAITING: Final = 512
+"""Messages that wait in the inbox: twice what is granted to all sites together (``transport.collect``). A broker that keeps
+to our receive maximum never gets there; the memory that one takes which does not ends here."""
 
 RECEIVE_MAXIMUM: Final = 16
 """Messages that the broker hands us before we acknowledge one; chunks are up to 1 MiB each."""
@@ -103,6 +103,7 @@ class Aggregator:
         """
         self._settings = settings
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
+        self._waiting = 0
         state = make_private_folder(settings.state)
         make_private_folder(settings.control_socket.parent)
         signer, trust = _identity(settings)
@@ -176,6 +177,7 @@ class Aggregator:
     ) -> None:
         match item:
             case Arrived():
+                self._waiting -= 1
                 self._desk.take(item, now)
                 self._link.acknowledge(item)
             case Connected():
@@ -234,12 +236,12 @@ class Aggregator:
     # --- sources ----------------------------------------------------------------------------------------------------
 
     def _put(self, item: Item) -> None:
-        try:
-            self._inbox.put_nowait(item)
-        except asyncio.QueueFull:
-            log.warning("the inbox is full: dropped %s", type(item).__name__)
-            if isinstance(item, Arrived):
-                self._link.acknowledge(item)
+        if isinstance(item, Arrived):
+            if self._waiting >= WAITING:
+                self._link.renew("more messages came than we could take: what was dropped will come again")
+                return
+            self._waiting += 1
+        self._inbox.put_nowait(item)
 
     def _wake(self) -> None:
         self._put(Woke())
@@ -250,24 +252,6 @@ class Aggregator:
     async def _work(self, job: jobs.Job) -> None:
         result = await asyncio.to_thread(jobs.perform, job, self._models, self._ending.is_set)
         self._put(result)
-
-
-@contextmanager
-def locked(state: Path) -> Iterator[None]:
-    """Nobody else writes this state: neither the daemon nor a command that stands in for it.
-
-    Raises:
-        UnavailableError: somebody does.
-    """
-    make_private_folder(state)
-    descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise UnavailableError(f"another fedaggregator uses {state}: stop it, or try again") from error
-    finally:
-        os.close(descriptor)
 
 
 def _identity(settings: AggregatorSettings) -> tuple[Signer, Trust]:

@@ -32,6 +32,10 @@ class Link(transport.Link, Protocol):
         """The broker may forget this message."""
         ...
 
+    def renew(self, reason: str) -> None:
+        """Breaks the connection: the broker sends again what was not acknowledged."""
+        ...
+
     async def run(self) -> None:
         """Connects and serves until cancelled."""
         ...

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
-import msgspec
 import paho.mqtt.client as mqtt
 from paho.mqtt import MQTTException
 from paho.mqtt.enums import CallbackAPIVersion
@@ -29,7 +28,7 @@ from fedagent.errors import ConfigurationError, TransportError
 from fedagent.transport import tls
 from fedagent.transport.backoff import Backoff
 from fedagent.transport.connect import Stream, explain, open_stream
-from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
+from fedagent.transport.events import Arrived, Connected, Disconnected, Ending, MqttEvent
 
 __all__ = ["Arrived", "Connected", "Disconnected", "MqttEvent", "MqttLink"]
 
@@ -130,6 +129,12 @@ class MqttLink:
         if self._connection and self._connection.number == event.mid >> 16:
             self._connection.client.ack(event.mid & 0xFFFF, event.qos)
 
+    def renew(self, reason: str) -> None:
+        """Breaks the connection; on the next one the broker sends again what was not acknowledged."""
+        if self._connection:
+            self._connection.accepted = False  # our own doing: no sign of another machine with our identity
+            self._connection.end(reason)
+
     async def run(self) -> None:
         """Connects, serves, connects again; when cancelled takes leave of the broker, so that no will is published."""
         clock = asyncio.get_running_loop().time
@@ -147,15 +152,15 @@ class MqttLink:
             log.warning("no connection to the broker: %s", reason)
             self._on_event(Disconnected(reason=reason))
 
-    async def _connect_and_serve(self) -> "_Ending":
+    async def _connect_and_serve(self) -> Ending:
         host, port = self._settings.host, self._settings.port
         try:
             # Read again each time: certificates are renewed while the daemon runs.
             stream = await open_stream(host, port, tls.context(self._settings))
         except ConfigurationError as error:
-            return _Ending(reason=str(error))
+            return Ending(reason=str(error))
         except OSError as error:
-            return _Ending(reason=explain(error, host, port))
+            return Ending(reason=explain(error, host, port))
         self._connections += 1
         connection = _Connection(stream, self._client_id, self._connections, self._settings)
         self._connection = connection
@@ -169,12 +174,12 @@ class MqttLink:
                 self._connection = None
                 connection.close()
 
-    async def _serve(self, connection: "_Connection") -> "_Ending":
+    async def _serve(self, connection: "_Connection") -> Ending:
         try:
             async with asyncio.timeout(ACCEPT_S):
                 await connection.changed.wait()
         except TimeoutError:
-            return _Ending(reason=f"{self._settings.host}:{self._settings.port} {_NOT_MQTT}")
+            return Ending(reason=f"{self._settings.host}:{self._settings.port} {_NOT_MQTT}")
         while True:
             await connection.changed.wait()
             connection.changed.clear()
@@ -193,14 +198,6 @@ class MqttLink:
         elif isinstance(event, Arrived):
             self.bytes_down += len(event.payload)
         self._on_event(event)
-
-
-class _Ending(msgspec.Struct, frozen=True):
-    """Why a connection is over."""
-
-    reason: str
-    accepted: bool = False
-    taken_over: bool = False
 
 
 class _Client(mqtt.Client):
@@ -227,7 +224,7 @@ class _Connection:
     def __init__(self, stream: Stream, client_id: str, number: int, settings: BrokerSettings) -> None:
         self.number = number
         self.accepted = False
-        self.ending: _Ending | None = None
+        self.ending: Ending | None = None
         self.events: deque[MqttEvent] = deque()
         self.room = False
         self.changed = asyncio.Event()
@@ -313,7 +310,7 @@ class _Connection:
             while not self.client.loop_read() and self.client.socket() and self._stream.pending():
                 pass
         except _MALFORMED as error:
-            self._end(f"{self._settings.host}:{self._settings.port} {_NOT_MQTT} ({error})")
+            self.end(f"{self._settings.host}:{self._settings.port} {_NOT_MQTT} ({error})")
 
     def _tend(self) -> None:
         self.client.loop_misc()
@@ -364,7 +361,7 @@ class _Connection:
             text = explain(self._stream.failure, host, port)
         else:
             text = explain(TimeoutError() if reason.value == _SILENT else ConnectionResetError(), host, port)
-        self._end(text, taken_over=told and reason.value == _TAKEN_OVER)
+        self.end(text, taken_over=told and reason.value == _TAKEN_OVER)
 
     def _watch_room(self, *_: object) -> None:
         self._loop.add_writer(self._descriptor, self.client.loop_write)
@@ -377,9 +374,10 @@ class _Connection:
 
     # --- for both -------------------------------------------------------------------------------------------------
 
-    def _end(self, reason: str, *, taken_over: bool = False) -> None:
+    def end(self, reason: str, *, taken_over: bool = False) -> None:
+        """Nothing more is sent or taken; who serves the connection closes it."""
         if not self.ending:
-            self.ending = _Ending(reason=reason, accepted=self.accepted, taken_over=taken_over)
+            self.ending = Ending(reason=reason, accepted=self.accepted, taken_over=taken_over)
         self.accepted = False
         self.published.clear()
         self.changed.set()
