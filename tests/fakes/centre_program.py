@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedagent.aggregator import studies
-from fedagent.aggregator.app import Aggregator, Stop, locked
+from fedagent.aggregator.app import Aggregator, Stop
 from fedagent.aggregator.authority import Authority
+from fedagent.aggregator.lock import locked
 from fedagent.aggregator.settings import AggregatorSettings, read_aggregator_settings
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import StudyPhase

@@ -1,17 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """``fedaggregator``: finds the command, runs it, turns an error into one line and an exit code.
 
-Rule: each group of commands is one module with ``add_commands``; a command's function gets the parsed arguments and gives
-an exit code of ``fedagent.errors``.
+Rule: each group of commands is one module with ``add_commands``, imported only when it is asked for; a command's function
+gets the parsed arguments and gives an exit code of ``fedagent.errors``.
 """
 
 import argparse
+import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from fedagent import VERSION
-from fedagent.cli import aggregator_init, aggregator_model, aggregator_run, aggregator_site, aggregator_study
 from fedagent.cli.main import Parser, guarded
+
+MODULES: Final[Mapping[str, str]] = {
+    "init": "fedagent.cli.aggregator_init",
+    "run": "fedagent.cli.aggregator_run",
+    "site": "fedagent.cli.aggregator_site",
+    "study": "fedagent.cli.aggregator_study",
+    "metrics": "fedagent.cli.aggregator_study",
+    "model": "fedagent.cli.aggregator_model",
+}
+"""The module of each command's first word."""
 
 _EPILOG = "exit codes: 0 done, 1 failed, 64 wrong usage, 69 not running, 78 wrong configuration"
 
@@ -23,17 +34,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(words: list[str]) -> int:
-    arguments = _parser().parse_args(words)
+    arguments = _parser(words).parse_args(words)
     code: int = arguments.command(arguments)
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(words: list[str]) -> argparse.ArgumentParser:
+    """The parser with the command that is asked for; with all of them where none is."""
     parser = Parser(prog="fedaggregator", description="The aggregator of a federated study.", epilog=_EPILOG)
     parser.add_argument("--version", action="version", version=f"fedaggregator {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
-    for group in (aggregator_init, aggregator_run, aggregator_site, aggregator_study, aggregator_model):
-        group.add_commands(commands)
+    known = MODULES.get(words[0]) if words else None
+    for module in (known,) if known else dict.fromkeys(MODULES.values()):
+        importlib.import_module(module).add_commands(commands)
     return parser
 
 

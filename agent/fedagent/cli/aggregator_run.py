@@ -8,7 +8,8 @@ import argparse
 import asyncio
 import os
 
-from fedagent.aggregator.app import Aggregator, locked
+from fedagent.aggregator.app import Aggregator
+from fedagent.aggregator.lock import locked
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.cli import aggregator_options as options
 from fedagent.journal import log_to_stderr

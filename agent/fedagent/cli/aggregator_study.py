@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from fedagent.aggregator import control, metrics, studies
-from fedagent.aggregator.app import locked
+from fedagent.aggregator.lock import locked
 from fedagent.aggregator.reports import StudyStatus, study_status
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.store import Store
