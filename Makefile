@@ -56,7 +56,7 @@ clean: ## remove all that make made
 # --- the program ---
 
 demo: .venv/installed ## a whole federation on this machine
-	$(BIN)/fedagent demo $(ARGS)
+	$(BIN)/fedagent demo --cache build/demo $(ARGS)
 
 # --- the checks ---
 
