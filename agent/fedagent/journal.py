@@ -21,10 +21,11 @@ _PRIORITY: Final = {
 
 
 class JournalFormatter(logging.Formatter):
-    """``<6>text`` under systemd, ``time LEVEL text`` elsewhere."""
+    """``<6>text`` under systemd, ``time LEVEL text`` elsewhere; a speaker's name where several share the stream."""
 
-    def __init__(self, *, journal: bool) -> None:
-        super().__init__("%(message)s" if journal else "%(asctime)s %(levelname)-7s %(message)s")
+    def __init__(self, *, journal: bool, speaker: str = "") -> None:
+        text = f"{speaker}: %(message)s" if speaker else "%(message)s"
+        super().__init__(text if journal else f"%(asctime)s %(levelname)-7s {text}")
         self._journal = journal
 
     @override
@@ -34,8 +35,8 @@ class JournalFormatter(logging.Formatter):
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
+def log_to_stderr(level: int = logging.INFO, *, speaker: str = "") -> None:
     """Every logger of this process writes to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JournalFormatter(journal="JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(JournalFormatter(journal="JOURNAL_STREAM" in os.environ, speaker=speaker))
     logging.basicConfig(level=level, handlers=[handler], force=True)

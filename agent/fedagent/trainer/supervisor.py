@@ -17,6 +17,7 @@ from typing import Final
 
 from fedagent.channel import FrameChannel
 from fedagent.errors import ConfigurationError, FedagentError, StorageError
+from fedagent.journal import log_to_stderr
 from fedagent.security.certificates import Trust
 from fedagent.security.sealing import new_private_key
 from fedagent.storage.files import make_private_folder, write_atomically
@@ -25,7 +26,6 @@ from fedagent.trainer.groups import make_group
 from fedagent.trainer.hardening import shield
 from fedagent.trainer.jobs import JobCheck
 from fedagent.trainer.lifeline import EndError, Lifeline
-from fedagent.trainer.logs import log_to_stderr
 from fedagent.trainer.process import free_channel
 from fedagent.trainer.rounds import RoundLedger
 from fedagent.trainer.session import Session, WorkerStart
@@ -56,14 +56,14 @@ def run(arguments: Sequence[str], worker: Sequence[str]) -> int:
     )
     parser.add_argument("--config", type=Path, default=Path("/etc/fedagent/fedagent.toml"))
     config = parser.parse_args(arguments).config
-    log_to_stderr()
+    log_to_stderr(speaker="trainer")
     try:
         shield()
         _serve(config, worker)
     except EndError as end:
-        _log.info("trainer ends: %s", end)
+        _log.info("ends: %s", end)
     except FedagentError as error:
-        _log.error("trainer ends: %s", error)
+        _log.error("ends: %s", error)
         return error.exit_code
     return 0
 
