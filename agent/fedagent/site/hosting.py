@@ -1,23 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """The daemon's one trainer: starts it, hands it jobs, takes its update into the spool.
 
-Rule: an event of a trainer that was closed is dropped, so that its end never looks like its successor's.
+Rule: an event of a trainer that was closed is dropped, so that its end never looks like its successor's. What it hands
+over is spooled only as a sealed memfd of exactly the size that the job's study gives; another ends the trainer.
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
+from fedagent.channel import check_sealed, close_all
 from fedagent.core import events as on
 from fedagent.core.settings import Settings
+from fedagent.errors import WireError
 from fedagent.launch.trainer import Trainer, TrainerCame, TrainerEvent, TrainerFrame, TrainerGone
+from fedagent.security.blob import ciphertext_bytes
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.wire.frames import CheckpointNow, Job, JobSealed, JobStop
 from fedagent.wire.manifest import Manifest
+from fedagent.wire.messages import Announcement, RoundKind
+from fedagent.wire.study import model_shapes
+from fedagent.wire.tensors import file_bytes
 
 TrainerNews = on.TrainerCame | on.TrainerSaid | on.TrainerLost | on.UpdateSpooled
+
+log = logging.getLogger(__name__)
+
+
+class _Due(msgspec.Struct, frozen=True):
+    """What the job that was given last must bring; an evaluation brings no bytes."""
+
+    study: str
+    round: int
+    size_bytes: int
+    chunk_bytes: int
 
 
 class Hosting:
@@ -29,6 +50,7 @@ class Hosting:
         self._settings, self._config, self._spool = settings, config, spool
         self._on_news = on_news
         self._trainer: Trainer | None = None
+        self._due: _Due | None = None
         self._closing: set[Trainer] = set()
         self._sealed: asyncio.Queue[tuple[JobSealed, tuple[int, ...]]] = asyncio.Queue()
 
@@ -39,8 +61,7 @@ class Hosting:
             try:
                 manifest = await asyncio.to_thread(self._copy, sealed, descriptors)
             finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
+                close_all(descriptors)
             reach(Failpoint.SITE_UPDATE_SPOOLED)
             self._on_news(on.UpdateSpooled(sealed=sealed, manifest=manifest))
 
@@ -54,10 +75,15 @@ class Hosting:
         self._trainer = trainer
         trainer.start()
 
-    def give(self, job: Job, model: Path) -> None:
-        """Hands the job over with the model's blob opened for reading."""
+    def give(self, job: Job, model: Path, announcement: Announcement) -> None:
+        """Hands the job over with the model's blob opened for reading.
+
+        Args:
+            announcement: of the job's round: it says what size an update has.
+        """
         if self._trainer is None:
             return
+        self._due = _due(announcement)
         descriptor = os.open(model, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._trainer.send(job, [descriptor])
@@ -81,12 +107,14 @@ class Hosting:
 
     def stop_job(self, study: str, *, erase: bool) -> None:
         """The supervisor is to drop the study's job."""
+        if self._due is not None and self._due.study == study:
+            self._due = None
         if self._trainer:
             self._trainer.send(JobStop(study=study, erase=erase))
 
     def close(self) -> None:
         """Ends supervisor and worker."""
-        trainer, self._trainer = self._trainer, None
+        trainer, self._trainer, self._due = self._trainer, None, None
         if trainer is not None:
             self._closing.add(trainer)
             trainer.close()
@@ -99,26 +127,61 @@ class Hosting:
     def _hear(self, trainer: Trainer, event: TrainerEvent) -> None:
         if isinstance(event, TrainerGone):
             self._closing.discard(trainer)
+        descriptors = event.descriptors if isinstance(event, TrainerFrame) else ()
         if trainer is not self._trainer:
-            for descriptor in event.descriptors if isinstance(event, TrainerFrame) else ():
-                os.close(descriptor)
+            close_all(descriptors)
             return
         match event:
             case TrainerCame(ready=ready):
                 self._on_news(on.TrainerCame(ready=ready))
             case TrainerGone(text=text):
-                self._trainer = None
+                self._trainer, self._due = None, None
                 self._on_news(on.TrainerLost(text=text))
-            case TrainerFrame(frame=frame, descriptors=descriptors):
+            case TrainerFrame(frame=frame):
                 if isinstance(frame, JobSealed):
-                    self._sealed.put_nowait((frame, descriptors))
+                    self._take(frame, descriptors)
                 else:
+                    close_all(descriptors)
                     self._on_news(on.TrainerSaid(frame=frame))
+
+    def _take(self, sealed: JobSealed, descriptors: tuple[int, ...]) -> None:
+        due = self._due
+        if due is None or (sealed.study, sealed.round) != (due.study, due.round):
+            log.info("dropped an update of study %s, round %d: its job was over", sealed.study, sealed.round)
+            close_all(descriptors)
+            return
+        try:
+            _check(sealed, descriptors, due)
+        except WireError as error:
+            close_all(descriptors)
+            self.close()
+            text = f"it was closed: what it handed over for study {due.study} is no update of it: {error}"
+            self._on_news(on.TrainerLost(text=text))
+            return
+        self._due = None
+        self._sealed.put_nowait((sealed, descriptors))
 
     def _copy(self, sealed: JobSealed, descriptors: tuple[int, ...]) -> Manifest:
         if not descriptors:
             return Manifest(size_bytes=0, chunk_bytes=sealed.chunk_bytes, chunks=())
         return self._spool.add_file(_chunks(descriptors[0], sealed.chunk_bytes), sealed.chunk_bytes)
+
+
+def _due(announcement: Announcement) -> _Due:
+    study = announcement.study
+    training = announcement.round_kind is RoundKind.TRAIN
+    size = ciphertext_bytes(file_bytes(model_shapes(study.task)), study.chunk_bytes) if training else 0
+    return _Due(study.name, announcement.round, size, study.chunk_bytes)
+
+
+def _check(sealed: JobSealed, descriptors: tuple[int, ...], due: _Due) -> None:
+    """Raises ``WireError`` where it is not as the study makes it."""
+    if sealed.chunk_bytes != due.chunk_bytes or len(descriptors) != (due.size_bytes > 0):
+        raise WireError(f"{len(descriptors)} descriptors, chunks of {sealed.chunk_bytes} bytes", "descriptor")
+    for descriptor in descriptors:
+        size = check_sealed(descriptor, due.size_bytes)
+        if size != due.size_bytes:
+            raise WireError(f"the memfd has {size} bytes, needed are {due.size_bytes}", "descriptor")
 
 
 def _chunks(descriptor: int, chunk_bytes: int) -> Iterator[bytes]:

@@ -71,7 +71,7 @@ class Performer:
             case do.Fetch() | do.Grant() | do.DropBlobs():
                 self._transfer(command, state)
             case do.StartTrainer() | do.GiveJob() | do.StopJob() | do.CloseTrainer():
-                self._host(command)
+                self._host(command, state)
             case _:
                 self._brake(command)
 
@@ -86,7 +86,9 @@ class Performer:
             case do.DropBlobs(keep=keep):
                 self._transfers.keep(keep)
 
-    def _host(self, command: do.StartTrainer | do.GiveJob | do.StopJob | do.CloseTrainer) -> None:
+    def _host(
+        self, command: do.StartTrainer | do.GiveJob | do.StopJob | do.CloseTrainer, state: AgentState
+    ) -> None:
         match command:
             case do.StartTrainer():
                 self._hosting.start()
@@ -96,7 +98,7 @@ class Performer:
                     raise StorageError(
                         f"the model {model.hex()[:12]} is gone from the disk: start again to fetch it anew"
                     )
-                self._hosting.give(job, path)
+                self._hosting.give(job, path, state.studies[job.study].announcement)
             case do.StopJob(study=study, erase=erase):
                 self._hosting.stop_job(study, erase=erase)
             case do.CloseTrainer():
