@@ -9,7 +9,8 @@ from collections.abc import Callable
 from fedagent.errors import WireError
 from fedagent.storage.blobs import BlobFolder
 from fedagent.transport.download import Download
-from fedagent.transport.mqtt import Arrived, MqttLink
+from fedagent.transport.events import Arrived
+from fedagent.transport.link import Link
 from fedagent.transport.upload import Upload
 from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import ModelReference, Want
@@ -26,7 +27,7 @@ class Transfers:
     def __init__(
         self,
         folder: BlobFolder,
-        link: MqttLink,
+        link: Link,
         *,
         site: str,
         window: int,
@@ -47,6 +48,8 @@ class Transfers:
         if known is not None and known[0].blob == reference.blob:
             known[1].resume(now)
             return
+        if known is not None:
+            known[1].close()
 
         def ask(chunks: tuple[int, ...]) -> None:
             self._ask(Want(study=study, blob=reference.blob, chunks=chunks))
@@ -64,12 +67,13 @@ class Transfers:
         """
         for study, (reference, download) in list(self._downloads.items()):
             if f"/{reference.blob.hex()}/" in event.topic:
-                download.arrived(event.topic, event.payload, now)
+                if self._folder.path(reference.blob) is None:  # another study's download may have finished it
+                    download.arrived(event.topic, event.payload, now)
                 self._finish(study)
 
     def _finish(self, study: str) -> None:
-        reference, download = self._downloads[study]
-        if download.done is not None:
+        reference, _ = self._downloads[study]
+        if self._folder.path(reference.blob) is not None:
             del self._downloads[study]
             self._on_fetched(study, reference.blob)
 
@@ -99,9 +103,11 @@ class Transfers:
             download.wake(now)
 
     def keep(self, digests: frozenset[bytes]) -> None:
-        """Ends uploads and deletes blobs that are not among these."""
+        """Ends the transfers of other blobs than these, and deletes what is here of them."""
         self._uploads = {study: each for study, each in self._uploads.items() if each[0] in digests}
-        self._downloads = {study: each for study, each in self._downloads.items() if each[0].blob in digests}
-        for digest in self._folder.digests():
-            if digest not in digests:
-                self._folder.delete(digest)
+        for study, (reference, download) in list(self._downloads.items()):
+            if reference.blob not in digests:
+                download.close()
+                del self._downloads[study]
+        for digest in (self._folder.digests() | self._folder.unfinished()) - digests:
+            self._folder.delete(digest)
