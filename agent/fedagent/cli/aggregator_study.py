@@ -9,6 +9,8 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from time import monotonic
+from typing import Final
 
 from fedagent.aggregator import control, metrics, studies
 from fedagent.aggregator.lock import locked
@@ -20,6 +22,11 @@ from fedagent.cli.output import local_time, print_json, print_lines
 from fedagent.errors import UnavailableError
 from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
+
+START_S: Final = 10.0
+"""How long a daemon may hold the state's lock before it answers."""
+
+TURN_S: Final = 0.2
 
 
 def add_commands(commands: options.Commands) -> None:
@@ -77,18 +84,36 @@ def run_stop(arguments: argparse.Namespace) -> int:
 
 
 def _change(found: AggregatorSettings, request: control.CreateStudy | control.StartStudy) -> None:
+    """The daemon does it, or this command where none runs; one that is just starting is waited for."""
+    end = monotonic() + START_S
+    while not _asked(found, request):
+        try:
+            with locked(found.state, within_s=TURN_S):
+                _change_store(found, request)
+        except UnavailableError:
+            if monotonic() > end:
+                raise
+        else:
+            return
+
+
+def _asked(found: AggregatorSettings, request: control.CreateStudy | control.StartStudy) -> bool:
     try:
         control.ask(found.control_socket, request)
     except UnavailableError:
-        with locked(found.state):
-            store = Store(found.store)
-            try:
-                if isinstance(request, control.CreateStudy):
-                    studies.create(store, request.study, time.time_ns() / 1e9)
-                else:
-                    studies.start(store, request.name)
-            finally:
-                store.close()
+        return False
+    return True
+
+
+def _change_store(found: AggregatorSettings, request: control.CreateStudy | control.StartStudy) -> None:
+    store = Store(found.store)
+    try:
+        if isinstance(request, control.CreateStudy):
+            studies.create(store, request.study, time.time_ns() / 1e9)
+        else:
+            studies.start(store, request.name)
+    finally:
+        store.close()
 
 
 def run_status(arguments: argparse.Namespace) -> int:
