@@ -1,100 +1,102 @@
 # SPDX-License-Identifier: Apache-2.0
 """The README's commands, taken from its text, run in an empty folder by a shell: a study of one's own.
 
-``sh`` blocks run once, ``sh site`` blocks once for each hospital, in the order of the text.
+Nothing is added but two waits, where a person would look and see that it is not yet.
 """
 
+import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from fedagent.demo.broker import MosquittoProgram, free_port
+from fedagent.storage.files import make_private_folder
+from tests.fakes.leaks import processes
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("FEDAGENT_TEST_DATA", ROOT.parent / "shared" / "data")) / "heart"
 SITES = ("cleveland", "hungarian", "switzerland", "va")
 LIMIT_S = 240
-
-pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason=f"the UCI heart disease data are not in {DATA}"),
-    pytest.mark.timeout(LIMIT_S + 60),
-]
+LONGEST = 150
+"""Lines of a README that is still read."""
 
 WAIT = """
-for attempt in $(seq 1 600); do {condition} && break; sleep 0.2; done
+for attempt in $(seq 1 400); do {condition} && break; sleep 0.3; done
 {condition}
 """
 
 
-def script(port: int) -> str:
-    """One shell script of all blocks, with a wait wherever a person would look and see that it is not yet."""
+def blocks() -> list[str]:
+    """The shell blocks of the section, in their order."""
     section = (ROOT / "README.md").read_text().partition("a study of one's own")[2].partition("\n## ")[0]
-    blocks = re.findall(r"^```sh( site)?\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+
+
+def script(port: int) -> str:
+    """All blocks, and what the section's last line says."""
     lines = ["set -eu"]
-    for for_each_site, text in blocks:
-        block = text.replace("8883", str(port))
-        if "study list" in block:
-            lines.append(WAIT.format(condition=known("$SITE")).replace("$SITE", SITES[-1]))
+    for block in blocks():
+        if "study approve" in block:
+            lines.append(wait("heart"))
         if "study status" in block:
-            lines.append(WAIT.format(condition=" && ".join(ended(site) for site in SITES)))
-        for site in SITES if for_each_site else ("",):
-            if for_each_site and "study list" in block:
-                lines.append(WAIT.format(condition=known(site)))
-            lines.append(f"SITE={site}\n{block}" if site else block)
-    return "\n".join(lines)
+            lines.append(wait("heart.*ended"))
+        lines.append(block.replace("8883", str(port)))
+    return "\n".join([*lines, "kill $(jobs -p)", "wait"])
 
 
-def known(site: str) -> str:
-    return f"fedagent study list --config {site}/fedagent.toml 2>/dev/null | grep -q heart"
+def wait(line: str) -> str:
+    """Until each hospital's list of studies has such a line."""
+    conditions = (
+        f"{{ fedagent study list --config {site}/fedagent.toml 2>&1 | grep -q '^{line}'; }}" for site in SITES
+    )
+    return "".join(WAIT.format(condition=each) for each in conditions)
 
 
-def ended(site: str) -> str:
-    return f"fedagent study list --config {site}/fedagent.toml | grep -q ended"
+@pytest.fixture
+def ended() -> Iterator[None]:
+    """Whatever the shell left in the background ends, also after a failure; the daemons end their trainers."""
+    before = processes()
+    yield
+    left = []
+    for pid, _ in processes() - before:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.append(psutil.Process(pid))
+            left[-1].terminate()
+    psutil.wait_procs(left, timeout=20)
 
 
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"the UCI heart disease data are not in {DATA}")
+@pytest.mark.timeout(LIMIT_S + 60)
+@pytest.mark.usefixtures("ended")
 def test_the_readmes_commands_give_a_model(tmp_path: Path, mosquitto: MosquittoProgram) -> None:
     path = f"{Path(sys.executable).parent}:{mosquitto.path.parent}:{os.environ['PATH']}"
-    (tmp_path / "script.sh").write_text(script(free_port()))
-    work = tmp_path / "work"
-    work.mkdir()
+    work = make_private_folder(tmp_path / "work")
     environment = {**os.environ, **mosquitto.environment, "PATH": path, "DATA": str(DATA)}
     with (tmp_path / "output").open("wb") as output:
-        shell = subprocess.Popen(
-            ["bash", "../script.sh"],
+        done = subprocess.run(
+            ["bash", "-c", script(free_port())],
             cwd=work,
             env=environment,
+            stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            start_new_session=True,
+            timeout=LIMIT_S,
+            check=False,
         )
-        try:
-            code = shell.wait(LIMIT_S)
-        finally:
-            end_session(shell.pid)
-    said = (tmp_path / "output").read_text()
-    assert code == 0, said
+    logs = sorted(work.glob("*/*.log"))
+    said = "\n".join(f"--- {each.name}\n{each.read_text()}" for each in [tmp_path / "output", *logs])
+    assert done.returncode == 0, said
     assert (work / "heart.safetensors").stat().st_size > 0
-    assert "auc" in said
+    assert "16,evaluate,15,all,auc," in said
+    assert len(logs) == len(SITES) + 2
+    assert [line for line in said.splitlines() if " ERROR " in line or line.startswith("Traceback")] == []
 
 
-def end_session(leader: int) -> None:
-    """Ends the programs that the shell left in the background, which is what a person does at the end of the day."""
-    ours = [each for each in psutil.process_iter() if _session(each.pid) == leader]
-    for each in ours:
-        each.send_signal(signal.SIGTERM)
-    _, alive = psutil.wait_procs(ours, timeout=20)
-    for each in alive:
-        each.kill()
-
-
-def _session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= LONGEST
