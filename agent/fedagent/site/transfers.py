@@ -72,8 +72,9 @@ class Transfers:
                 self._finish(study)
 
     def _finish(self, study: str) -> None:
-        reference, _ = self._downloads[study]
+        reference, download = self._downloads[study]
         if self._folder.path(reference.blob) is not None:
+            download.close()
             del self._downloads[study]
             self._on_fetched(study, reference.blob)
 

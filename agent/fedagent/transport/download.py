@@ -73,7 +73,7 @@ class Download:
         """The connection is a new one: subscribes and asks again."""
         if self.done:
             return
-        self._subscribed.clear()
+        self._unsubscribe_all_but(frozenset())  # the broker's session may have kept them
         self._asked.clear()
         self._next = 0
         self._heard(now)
@@ -81,6 +81,11 @@ class Download:
             self._ask_manifest()
         else:
             self._refill()
+
+    def close(self) -> None:
+        """Nobody waits for the blob any more: its topics are given up; what came stays on the disk."""
+        self._due = None
+        self._unsubscribe_all_but(frozenset())
 
     def arrived(self, topic: str, payload: bytes, now: float) -> None:
         """Takes a message on one of this blob's topics; a repeat does no harm.

@@ -113,3 +113,50 @@ def test_what_nobody_needs_is_deleted_and_what_is_needed_stays(site: Site) -> No
     site.transfers.keep(frozenset({blob_digest(kept)}))
     assert site.blobs.digests() == {blob_digest(kept)}
     assert site.blobs.path(blob_digest(lost)) is None
+
+
+def begun(site: Site, manifest: Manifest, chunk: bytes) -> bytes:
+    """A download of which the manifest and the first chunk came."""
+    site.transfers.fetch("heart", reference_to(manifest), 0.0)
+    blob = blob_digest(manifest)
+    site.receives(manifest_topic(blob), encode(manifest))
+    site.receives(chunk_topic(blob, 0), chunk)
+    return blob
+
+
+def test_a_dropped_download_gives_up_its_topics_and_leaves_no_byte(site: Site) -> None:
+    manifest, chunks = blob_of(3)
+    begun(site, manifest, chunks[0])
+    assert site.link.topics
+    asked = len(site.wants)
+    site.transfers.keep(frozenset())
+    site.transfers.wake(1000.0)
+    assert site.link.topics == set()
+    assert site.blobs.unfinished() == frozenset()
+    assert len(site.wants) == asked
+
+
+def test_a_new_rounds_download_takes_the_place_of_the_last_ones(site: Site) -> None:
+    for seed in (1, 2):
+        manifest, chunks = blob_of(3, seed)
+        blob = begun(site, manifest, chunks[0])
+    assert all(f"/{blob.hex()}/" in topic for topic in site.link.topics)
+    site.transfers.keep(frozenset({blob}))
+    assert site.blobs.unfinished() == {blob}
+
+
+def test_what_a_process_that_died_had_begun_is_deleted_unless_it_is_needed(
+    site: Site, tmp_path: Path
+) -> None:
+    blobs = [begun(site, manifest, chunks[0]) for manifest, chunks in (blob_of(3, seed) for seed in (1, 2))]
+    later = Site(tmp_path / "blobs")
+    later.transfers.keep(frozenset({blobs[1]}))
+    assert later.blobs.unfinished() == {blobs[1]}
+
+
+def test_a_study_whose_model_another_one_finished_gives_up_its_topics(site: Site) -> None:
+    manifest, chunks = blob_of(3)
+    for study in ("heart", "lung"):
+        site.transfers.fetch(study, reference_to(manifest), 0.0)
+    site.receives_all(manifest, chunks)
+    assert site.link.topics == set()
