@@ -137,9 +137,7 @@ def test_a_dropped_download_gives_up_its_topics_and_leaves_no_byte(site: Site) -
 
 
 def test_a_new_rounds_download_takes_the_place_of_the_last_ones(site: Site) -> None:
-    for seed in (1, 2):
-        manifest, chunks = blob_of(3, seed)
-        blob = begun(site, manifest, chunks[0])
+    _, blob = (begun(site, manifest, chunks[0]) for manifest, chunks in (blob_of(3, seed) for seed in (1, 2)))
     assert all(f"/{blob.hex()}/" in topic for topic in site.link.topics)
     site.transfers.keep(frozenset({blob}))
     assert site.blobs.unfinished() == {blob}
