@@ -13,8 +13,9 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -29,6 +30,16 @@ Process = tuple[int, float]
 """A process's id with its start time: ids are used again."""
 
 _cancelled_tasks: Final[list[str]] = []
+
+
+class _Look(NamedTuple):
+    """What was found when this was the newest process of the machine."""
+
+    newest: str
+    found: frozenset[Process]
+
+
+_last_look = _Look("", frozenset())
 
 
 def watch_tasks() -> None:
@@ -56,8 +67,15 @@ def threads() -> frozenset[threading.Thread]:
 
 
 def processes() -> frozenset[Process]:
-    """Every living process that this test run started, directly or not."""
-    return frozenset(_descendants()) | frozenset(_marked())
+    """Every process that this test run started, directly or not.
+
+    To look takes some milliseconds, twice a test: so only where the machine has started anything since the last look.
+    """
+    global _last_look  # noqa: PLW0603 (one test run, one machine)
+    newest = _newest()
+    if newest != _last_look.newest:
+        _last_look = _Look(newest, frozenset(_descendants()) | frozenset(_marked()))
+    return _last_look.found
 
 
 def lingering_threads(before: frozenset[threading.Thread], grace_s: float = GRACE_S) -> list[str]:
@@ -101,6 +119,11 @@ def _ends(pidfd: int, within_s: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(max(0.0, within_s) * 1000))
+
+
+def _newest() -> str:
+    """The id that the kernel gave last (proc_loadavg(5))."""
+    return Path("/proc/loadavg").read_text().split()[4]
 
 
 def _descendants() -> Iterator[Process]:
