@@ -84,7 +84,9 @@ SITE_MESSAGES: tuple[m.Message, ...] = (
         secret=SEALED,
     ),
     m.Progress(study="heart-1", round=3, phase="training", verdict="go", step=10, steps=50, loss=0.25),
-    m.Decline(study="heart-1", round=3, reason=m.Reason.TOO_FEW_ROWS, text="9 rows, 20 are needed"),
+    m.Decline(
+        study="heart-1", round=3, reason=m.Reason.TOO_FEW_ROWS, text="too few patients are usable here"
+    ),
 )
 
 AGGREGATOR_MESSAGES: tuple[m.Message, ...] = (

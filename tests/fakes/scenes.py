@@ -16,6 +16,7 @@ from fedagent.core import events as on
 from fedagent.core.approval import Approval
 from fedagent.core.facts import Facts, Instant
 from fedagent.core.governor import Objection, Rung, Standing
+from fedagent.core.reasons import REASON_WORDS
 from fedagent.core.round import Phase
 from fedagent.core.settings import GovernorSettings
 from fedagent.core.state import AgentState
@@ -200,6 +201,11 @@ def receipt(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
 def grant(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
     """The aggregator wants chunks of the update."""
     return heard(m.Grant(study=NAME, round=number, blob=blob, chunks=(0, 1), stored=0))
+
+
+def decline(reason: m.Reason) -> m.Decline:
+    """What the aggregator is told: our words for the reason, and nobody else's."""
+    return m.Decline(study=NAME, round=1, reason=reason, text=REASON_WORDS[reason])
 
 
 def refusal(number: int = 1, text: str = "") -> on.MessageArrived:

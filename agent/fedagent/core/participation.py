@@ -13,6 +13,7 @@ import msgspec
 from fedagent.core import commands as do
 from fedagent.core.approval import objection
 from fedagent.core.facts import Instant
+from fedagent.core.reasons import REASON_WORDS
 from fedagent.core.round import Phase, Trigger, move
 from fedagent.core.state import AgentState, StudyState
 from fedagent.wire import frames
@@ -151,7 +152,8 @@ def approvals_changed(state: AgentState, now: Instant) -> Outcome:
     for name, study in state.studies.items():
         against = objection_to(state, study)
         if against is not None and study.phase in _MAY_BE_REVOKED:
-            decline = m.Decline(study=name, round=study.round, reason=m.Reason.REVOKED)
+            reason = m.Reason.REVOKED
+            decline = m.Decline(study=name, round=study.round, reason=reason, text=REASON_WORDS[reason])
             state = replace_study(state, _restart(advance(study, Trigger.REVOKED, now, against)))
             done += [
                 do.Strike(key=f"{name}/join"),
@@ -231,11 +233,15 @@ def update_spooled(
 def job_failed(
     state: AgentState, name: str, number: int, reason: m.Reason, text: str, now: Instant
 ) -> Outcome:
-    """The trainer will not or cannot do this round: decline it, once."""
+    """The trainer will not or cannot do this round: decline it, once.
+
+    Args:
+        text: the trainer's words, for this site's journal and status; the aggregator gets ours.
+    """
     study = _current(state, name, number, _MAY_BE_REVOKED)
     if study is None:
         return state, []
-    decline = m.Decline(study=name, round=number, reason=reason, text=text[:500])
+    decline = m.Decline(study=name, round=number, reason=reason, text=REASON_WORDS[reason])
     tell = do.Tell(
         severity=do.Severity.WARNING,
         text=f"study {name}: round {number} declined: {text}",

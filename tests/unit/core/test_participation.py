@@ -27,6 +27,7 @@ from tests.fakes.scenes import (
     at,
     blob_of,
     came,
+    decline,
     delivered,
     ended,
     ending,
@@ -231,8 +232,8 @@ def test_an_approval_that_is_given_again_forgives_the_deaths() -> None:
 
 def test_what_was_revoked_is_declined_with_its_reason() -> None:
     state, done = play(ready(), [approvals()])
-    (decline,) = [each.message for each in only(do.Post, done)]
-    assert decline == m.Decline(study=NAME, round=1, reason=m.Reason.REVOKED)
+    (posted,) = [each.message for each in only(do.Post, done)]
+    assert posted == decline(m.Reason.REVOKED)
     assert the(state).note.startswith("study heart-1 is not approved here")
     assert [(each.severity, each.reason) for each in only(do.Tell, done)] == [
         (do.Severity.WARNING, "revoked")
@@ -384,10 +385,10 @@ def test_a_refusal_of_a_study_that_is_not_known_changes_nothing() -> None:
     assert play(site(), [refusal()], expect=[])[0].studies == {}
 
 
-def test_a_failed_job_is_declined_with_its_reason() -> None:
+def test_a_failed_job_is_declined_with_its_reason_and_the_trainers_words_stay_here() -> None:
     state, done = play(training(), [progressed(), failed()])
-    (decline,) = [each.message for each in only(do.Post, done)]
-    assert decline == m.Decline(study=NAME, round=1, reason=m.Reason.NOT_FINITE, text="the loss is NaN")
+    (posted,) = [each.message for each in only(do.Post, done)]
+    assert posted == decline(m.Reason.NOT_FINITE)
     assert the(state).note == "the loss is NaN"
     assert told(done)[-1] == "study heart-1: round 1 declined: the loss is NaN"
 
