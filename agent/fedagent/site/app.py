@@ -11,7 +11,7 @@ import signal
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, assert_never, get_args
 
 import msgspec
 
@@ -179,25 +179,38 @@ class Daemon:
     # --- the one consumer -------------------------------------------------------------------------------------------
 
     async def _consume(self) -> None:
-        ended = False
-        while not ended:
-            item = await self._inbox.get()
-            match item:
-                case Tick():
-                    ended = self._look()
-                case Arrived():
-                    ended = self._receive(item)
-                case Connected():
-                    self._link.subscribe([aggregator_branch(self.state.site)])
-                    ended = self._step(on.Connected())
-                case Disconnected(reason=reason):
-                    ended = self._step(on.Disconnected(reason=reason))
-                case control.Asked():
-                    ended = self._answer(item)
-                case Reload():
-                    ended = self._reload()
-                case _:
-                    ended = self._step(item)
+        """Takes items until one leaves nothing to do."""
+        while not self._take(await self._inbox.get()):
+            pass
+
+    def _take(self, item: Item) -> bool:
+        """One item; True when the daemon has nothing left to do."""
+        match item:
+            case Tick():
+                return self._look()
+            case Arrived() | Connected() | Disconnected():
+                return self._hear_broker(item)
+            case control.Asked():
+                return self._answer(item)
+            case Reload():
+                return self._reload()
+            case on.UpdateSpooled(manifest=manifest):
+                self._hosting.told(manifest)
+                return self._step(item)
+            case _:
+                return self._step(item)
+
+    def _hear_broker(self, event: MqttEvent) -> bool:
+        match event:
+            case Arrived():
+                return self._receive(event)
+            case Connected():
+                self._link.subscribe([aggregator_branch(self.state.site)])
+                return self._step(on.Connected())
+            case Disconnected(reason=reason):
+                return self._step(on.Disconnected(reason=reason))
+            case _:
+                assert_never(event)
 
     def _step(self, event: agent.AnyEvent, mail: Mail | None = None) -> bool:
         """One step: decided, durable, performed. True when the daemon has nothing left to do."""

@@ -22,7 +22,7 @@ from fedagent.security.blob import ciphertext_bytes
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.wire.frames import CheckpointNow, Job, JobSealed, JobStop
-from fedagent.wire.manifest import Manifest
+from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import Announcement, RoundKind
 from fedagent.wire.study import model_shapes
 from fedagent.wire.tensors import file_bytes
@@ -52,6 +52,7 @@ class Hosting:
         self._trainer: Trainer | None = None
         self._due: _Due | None = None
         self._closing: set[Trainer] = set()
+        self._untold: set[bytes] = set()
         self._sealed: asyncio.Queue[tuple[JobSealed, tuple[int, ...]]] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -63,7 +64,17 @@ class Hosting:
             finally:
                 close_all(descriptors)
             reach(Failpoint.SITE_UPDATE_SPOOLED)
+            self._untold.add(blob_digest(manifest))
             self._on_news(on.UpdateSpooled(sealed=sealed, manifest=manifest))
+
+    @property
+    def untold(self) -> frozenset[bytes]:
+        """Updates in the spool that the core has not heard of yet: nobody may delete them before it has."""
+        return frozenset(self._untold)
+
+    def told(self, manifest: Manifest) -> None:
+        """The core hears of this update now, and decides what becomes of it."""
+        self._untold.discard(blob_digest(manifest))
 
     def start(self) -> None:
         """Brings a trainer up; news come."""

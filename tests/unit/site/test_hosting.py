@@ -97,6 +97,15 @@ def test_an_update_of_the_studys_size_is_spooled(tmp_path: Path) -> None:
     assert not is_open(update)
 
 
+def test_an_update_that_the_core_has_not_heard_of_is_kept_from_deletion(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.hear(SEALED, [memfd(SIZE)])
+    spooled = asyncio.run(host.spooled())
+    assert host.hosting.untold == host.blobs.digests()
+    host.hosting.told(spooled.manifest)
+    assert host.hosting.untold == frozenset()
+
+
 def test_an_evaluation_brings_no_bytes(tmp_path: Path) -> None:
     host = Host(tmp_path, RoundKind.EVALUATE)
     host.hear(SEALED, [])
