@@ -93,6 +93,7 @@ def test_the_readmes_commands_give_a_model(tmp_path: Path, mosquitto: MosquittoP
     said = "\n".join(f"--- {each.name}\n{each.read_text()}" for each in [tmp_path / "output", *logs])
     assert done.returncode == 0, said
     assert (work / "heart.safetensors").stat().st_size > 0
+    assert "after round 15 of 15" in (work / "heart.md").read_text()
     assert "16,evaluate,15,all,auc," in said
     assert len(logs) == len(SITES) + 2
     assert [line for line in said.splitlines() if " ERROR " in line or line.startswith("Traceback")] == []

@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people ask about studies and models, read from the store: status, model list, model card.
+"""What people ask about studies and models, read from the store: status and model list.
 
-Rule: every wait is shown with its reason; a model card says only what the store can prove.
+Rule: every wait is shown with its reason.
 """
-
-from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 
-from fedagent.aggregator.metrics import RoundResult, best_model
+from fedagent.aggregator.metrics import best_model
 from fedagent.aggregator.rounds import Part, Round
-from fedagent.aggregator.store import ModelRecord, Store, StudyRecord
+from fedagent.aggregator.store import Store, StudyRecord
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire.messages import MetricValue
 from fedagent.wire.study import study_digest
@@ -139,54 +136,3 @@ def model_statuses(store: Store, record: StudyRecord) -> tuple[ModelStatus, ...]
         )
         for model in store.models(record.study.name)
     )
-
-
-def model_card(record: StudyRecord, model: ModelRecord, results: tuple[RoundResult, ...], file: Path) -> str:
-    """Where the model comes from, as Markdown (after Mitchell et al. 2019, arXiv:1810.03993)."""
-    study = record.study
-    trained = [result for result in results if result.round <= model.number]
-    measured = next((result for result in results if result.round == model.number + 1), None)
-    made = datetime.fromtimestamp(model.made_at, UTC).isoformat(timespec="seconds")
-    lines = [
-        f"# Model of study {study.name} after round {model.number}",
-        "",
-        f"- Purpose: {study.purpose}",
-        f"- Contact: {study.contact}",
-        f"- File: `{file.name}`, safetensors, float32",
-        f"- SHA-256: `{model.reference.plaintext.hex()}`",
-        f"- Study's digest: `{study_digest(study).hex()}`",
-        f"- Task: {type(study.task).__name__} version {study.task.version}",
-        f"- Aggregation: {type(study.federation.aggregation).__name__}, weighted by training rows",
-        f"- Made: {made}",
-        f"- Sites named by the study: {', '.join(sorted(study.federation.sites))}",
-        "",
-        "## Rounds",
-        "",
-        "| round | sites | training rows |",
-        "|---:|---|---:|",
-        *(
-            f"| {each.round} | {', '.join(f'{site.site} ({site.rows})' for site in each.sites)} | {each.rows} |"
-            for each in trained
-        ),
-        "",
-        "## Metrics of this model",
-        "",
-        *_metric_lines(measured),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _metric_lines(result: RoundResult | None) -> list[str]:
-    if result is None or not result.combined:
-        return ["No site has measured this model (yet)."]
-    sites = [(site.site, site.metrics) for site in result.sites]
-    return [
-        "| site | metric | value | patients |",
-        "|---|---|---:|---:|",
-        *(
-            f"| {name} | {metric.name} | {metric.value:.6g} | {metric.count} |"
-            for name, metrics in [("all", result.combined), *sites]
-            for metric in metrics
-        ),
-    ]

@@ -7,9 +7,10 @@ Rule: an exported file is checked against its digest, and its model card lies be
 import argparse
 from pathlib import Path
 
+from fedagent.aggregator.card import model_card
 from fedagent.aggregator.metrics import best_model
 from fedagent.aggregator.models import Models
-from fedagent.aggregator.reports import model_card, model_statuses
+from fedagent.aggregator.reports import model_statuses
 from fedagent.aggregator.store import ModelRecord, Store, StudyRecord
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
@@ -55,7 +56,7 @@ def run_export(arguments: argparse.Namespace) -> int:
     with options.opened_store(settings) as store:
         record = store.study(arguments.study)
         model = _chosen(store, record, arguments)
-        card = model_card(record, model, store.results(record.study.name), arguments.file)
+        card = model_card(record.study, model, store.results(record.study.name), arguments.file.name)
     size = Models(settings.models, BlobFolder(settings.blobs)).export(
         model.reference.plaintext, arguments.file
     )
