@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log records as the journal wants them: one line each, with the priority that journald reads from ``<N>``.
 
-Rule: never a payload, a key, a data file's name or a patient's value. ``sd-daemon(3)`` has the prefix.
+Rule: never a payload, a key, a data file's name or a patient's value; what a peer said cannot begin a line of its own.
+``sd-daemon(3)`` has the prefix.
 """
 
 import logging
@@ -29,10 +30,20 @@ class JournalFormatter(logging.Formatter):
         self._journal = journal
 
     @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record without its traceback, on one line."""
+        return plain(super().formatMessage(record))
+
+    @override
     def format(self, record: logging.LogRecord) -> str:
         """The record in one line (a traceback keeps its lines)."""
         text = super().format(record)
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def plain(text: str) -> str:
+    """The text on one line, with a mark for each character that is not printable."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def log_to_stderr(level: int = logging.INFO, *, speaker: str = "") -> None:

@@ -35,3 +35,10 @@ def test_who_shares_the_stream_gives_its_name() -> None:
         .format(record(logging.INFO))
         .endswith(" INFO    trainer: round 3 is open")
     )
+
+
+def test_what_a_peer_said_cannot_begin_a_line_of_its_own() -> None:
+    said = logging.LogRecord(
+        "fedagent", logging.WARNING, __file__, 1, "refused: %s", ("x\n<6>all is well\x1b[2K",), None
+    )
+    assert JournalFormatter(journal=True).format(said) == "<4>refused: x\ufffd<6>all is well\ufffd[2K"

@@ -160,8 +160,3 @@ def to_csv(table: Iterable[MetricRow]) -> str:
     writer.writerow(MetricRow.__struct_fields__)
     writer.writerows(msgspec.structs.astuple(row) for row in table)
     return text.getvalue()
-
-
-def to_json(table: Iterable[MetricRow]) -> str:
-    """The table as a JSON array of objects."""
-    return msgspec.json.format(msgspec.json.encode(list(table)), indent=2).decode()

@@ -13,7 +13,7 @@ import msgspec
 
 from fedagent.aggregator.authority import Authority
 from fedagent.cli import aggregator_options as options
-from fedagent.cli.output import local_time, print_json, print_lines
+from fedagent.cli.output import local_time, print_json, print_lines, tell_lines
 from fedagent.errors import StorageError, UnavailableError, UsageError
 from fedagent.storage.files import write_atomically
 
@@ -67,10 +67,12 @@ def run_sign(arguments: argparse.Namespace) -> int:
     else:
         write_atomically(arguments.out, certificate, mode=0o644)
     issued = authority.issued()[-1]
-    sys.stderr.write(
-        f"Site {issued.name} is signed; the request's key has the fingerprint\n  {issued.key_fingerprint}\n"
-        "Ask the site's administrator by telephone for the number that fedagent enroll --request showed. If it is the\n"
-        f"same, send the certificate{f' ({arguments.out})' if arguments.out else ''} back; if not, send nothing.\n"
+    where = f" ({arguments.out})" if arguments.out else ""
+    tell_lines(
+        f"Site {issued.name} is signed; the request's key has the fingerprint",
+        f"  {issued.key_fingerprint}",
+        "Ask the site's administrator by telephone for the number that fedagent enroll --request showed. If it is the",
+        f"same, send the certificate{where} back; if not, send nothing.",
     )
     return 0
 

@@ -6,7 +6,6 @@ themselves under its lock. Reports read the state and need no daemon.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from time import monotonic
@@ -157,5 +156,8 @@ def run_metrics(arguments: argparse.Namespace) -> int:
     with options.opened_store(options.settings(arguments)) as store:
         store.study(arguments.name)
         table = metrics.rows(store.results(arguments.name))
-    sys.stdout.write(metrics.to_json(table) + "\n" if arguments.json else metrics.to_csv(table))
+    if arguments.json:
+        print_json(table)
+    else:
+        print_lines(*metrics.to_csv(table).removesuffix("\n").split("\n"))
     return 0

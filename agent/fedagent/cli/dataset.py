@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fedagent.cli.output import print_json, print_lines
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, StorageError, UsageError
 from fedagent.storage.files import write_atomically
@@ -88,9 +89,9 @@ def _add(arguments: argparse.Namespace, settings: Settings, words: list[str]) ->
     write_atomically(path, done.stdout, mode=0o640)
     _give_to_trainer(path, settings)
     if arguments.json:
-        sys.stdout.write(msgspec.json.encode(Added(dataset=name, path=str(path))).decode() + "\n")
+        print_json(Added(dataset=name, path=str(path)))
     else:
-        sys.stdout.write(f"wrote {path}: correct it, then: sudo fedagent dataset snapshot {name}\n")
+        print_lines(f"wrote {path}: correct it, then: sudo fedagent dataset snapshot {name}")
     return 0
 
 

@@ -8,7 +8,6 @@ import argparse
 import os
 import pwd
 import shutil
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from typing import Final
 import msgspec
 from cryptography import x509
 
+from fedagent.cli.output import print_json, print_lines, tell_lines
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, UsageError, WireError
 from fedagent.security.certificates import (
@@ -149,23 +149,23 @@ def _print_request(made: Requested, target: str, *, as_json: bool) -> None:
     if target != STDOUT:
         write_atomically(Path(target), made.request.encode(), mode=0o644)
     if as_json:
-        print(msgspec.json.encode(made).decode())
+        print_json(made)
         return
     if target == STDOUT:
-        print(made.request, end="")
-    print(
-        f"Request of site {made.site}; its key has the fingerprint\n  {made.fingerprint}\n"
-        "Send the request to the study centre and compare the fingerprint by telephone; then:\n"
+        print_lines(*made.request.splitlines())
+    tell_lines(
+        f"Request of site {made.site}; its key has the fingerprint",
+        f"  {made.fingerprint}",
+        "Send the request to the study centre and compare the fingerprint by telephone; then:",
         "  sudo fedagent enroll --certificate FILE --ca FILE",
-        file=sys.stderr,
     )
 
 
 def _print_installed(done: Installed, *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(done).decode())
+        print_json(done)
     else:
-        print(f"Site {done.site} is enrolled until {done.not_after}: sudo systemctl restart fedagent")
+        print_lines(f"Site {done.site} is enrolled until {done.not_after}: sudo systemctl restart fedagent")
 
 
 def _read(path: Path) -> bytes:

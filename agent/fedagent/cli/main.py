@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, NoReturn
 from typing_extensions import override
 
 from fedagent import VERSION
-from fedagent.cli.output import plain
+from fedagent.cli.output import tell_lines
 from fedagent.errors import FedagentError, UsageError
 
 CONFIG: Final = "/etc/fedagent/fedagent.toml"
@@ -66,7 +66,7 @@ def guarded(program: str, act: Callable[[], int]) -> int:
         code = act()
         sys.stdout.flush()
     except FedagentError as error:
-        sys.stderr.write(f"{program}: {plain(str(error))}\n")
+        tell_lines(f"{program}: {error}")
         return error.exit_code
     except BrokenPipeError:  # ``fedagent status | head``: whoever read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

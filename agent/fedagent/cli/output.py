@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How commands print: values as JSON for programs, times and sizes in words for people."""
+"""How commands print: values as JSON for programs, times and sizes in words for people.
+
+Rule: what would move a terminal's cursor or colour it becomes visible, in text and in JSON: studies, refusals and metrics
+come from afar, and root approves what it reads here.
+"""
 
 import sys
 from datetime import datetime
@@ -7,25 +11,32 @@ from typing import Final
 
 import msgspec
 
+from fedagent.journal import plain
+
 _KILO: Final = 1000
 
 
 def print_json(value: object) -> None:
-    """The value as indented JSON."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    """The value as indented JSON; a string's characters that are not printable stand there as escapes."""
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    sys.stdout.write("".join(map(_json_letter, text)) + "\n")
 
 
 def print_lines(*lines: str) -> None:
-    """The lines; what would move a terminal's cursor or colour it becomes visible.
-
-    Studies come from afar, and root approves what it reads here.
-    """
+    """The lines, each on one."""
     sys.stdout.writelines(f"{plain(line)}\n" for line in lines)
 
 
-def plain(text: str) -> str:
-    """The text on one line, with a mark for each character that is not printable."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+def tell_lines(*lines: str) -> None:
+    """The lines on standard error: about the result, where standard output may be a file."""
+    sys.stderr.writelines(f"{plain(line)}\n" for line in lines)
+
+
+def _json_letter(letter: str) -> str:
+    if letter.isprintable() or letter == "\n":  # between two values; within a string it is escaped already
+        return letter
+    code = letter.encode("utf-16-be")
+    return "".join(f"\\u{code[at : at + 2].hex()}" for at in range(0, len(code), 2))
 
 
 def local_time(wall: float) -> str:

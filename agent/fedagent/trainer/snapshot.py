@@ -16,6 +16,7 @@ import msgspec
 
 from fedagent.core.settings import Settings
 from fedagent.errors import DataError, FedagentError, UsageError
+from fedagent.journal import plain
 from fedagent.storage.settings import read_settings
 from fedagent.storage.toml import read_toml
 from fedagent.trainer.datasets import DatasetDefinition, definition_digest, read_definition
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, read_settings(options.config))
     except FedagentError as error:
-        print(f"fedagent: {error}", file=sys.stderr)  # noqa: T201
+        print(f"fedagent: {plain(str(error))}", file=sys.stderr)  # noqa: T201
         return error.exit_code
 
 
@@ -171,7 +172,9 @@ def _dataset_text(answer: DatasetAnswer) -> str:
 
 
 def _print(options: argparse.Namespace, answer: object, text: str) -> None:
-    print(msgspec.json.encode(answer).decode() if options.json else text)  # noqa: T201
+    """JSON, or the text; names and classes of a study come from afar, so that no character of theirs moves the cursor."""
+    shown = msgspec.json.encode(answer).decode() if options.json else text
+    print(*map(plain, shown.split("\n")), sep="\n")  # noqa: T201
 
 
 def _parser() -> argparse.ArgumentParser:

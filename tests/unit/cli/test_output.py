@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from fedagent.cli.output import local_time, plain, print_json, print_lines, size
+from fedagent.cli.output import local_time, print_json, print_lines, size, tell_lines
+from fedagent.journal import plain
 from fedagent.wire.messages import MetricValue
 
 
@@ -48,4 +49,14 @@ def test_what_comes_from_afar_cannot_change_what_is_shown(
 ) -> None:
     assert plain(text) == shown
     print_lines(text, "next")
-    assert capsys.readouterr().out == f"{shown}\nnext\n"
+    tell_lines(text)
+    told = capsys.readouterr()
+    assert (told.out, told.err) == (f"{shown}\nnext\n", f"{shown}\n")
+
+
+def test_json_hides_nothing_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "\x1b[2K \x9b2K \x7f \u202e \u2028 \U000e0001 \n Ältere"
+    print_json({"text": text})
+    printed = capsys.readouterr().out
+    assert all(letter.isprintable() for letter in printed.replace("\n", ""))
+    assert json.loads(printed) == {"text": text}
