@@ -210,17 +210,17 @@ def _judge_rows(
     """What keeps the study from training here, and what else people should know."""
     cell = study.privacy.minimum_cell
     problems, notes = [], []
-    if len(train.labels) < cell:
+    if train.patients < cell:
         problems.append(
-            f"{few(len(train.labels))} rows are left for training: the study needs at least {cell}"
+            f"{few(train.patients)} patients are left for training: the study needs at least {cell}"
         )
     absent = [name for place, name in enumerate(task.label.classes) if place not in train.labels]
     if absent:
         notes.append(
             f"no training row is of class {', '.join(absent)}: look at columns.{task.label.column}.values"
         )
-    if len(test.labels) < cell:
-        notes.append(f"fewer than {cell} rows are left for test: no metric will leave")
+    if test.patients < cell:
+        notes.append(f"fewer than {cell} patients are left for test: no metric will leave")
     return problems, notes
 
 

@@ -9,7 +9,10 @@ import pytest
 
 from fedagent.trainer.fit import Fit, check_fit, fit_text
 from fedagent.trainer.snapshots import read_columns
+from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import columns_needed, select
+from fedagent.trainer.tasks.tabular import read_selection, require_training_rows
+from fedagent.trainer.tasks.training import tabular_task
 from fedagent.wire import study as s
 from tests.fakes.datasets import DataHospital
 from tests.fakes.tables import make_study
@@ -109,7 +112,24 @@ def test_a_column_of_another_type_is_a_problem(
 def test_too_few_rows_for_training_are_a_problem(hospital: DataHospital) -> None:
     fit = check(hospital, rows(), columns=(s.Numeric(name="age", minimum=55),))
     assert not fit.fits
-    assert fit.problems == ("fewer than 10 rows are left for training: the study needs at least 10",)
+    assert fit.problems == ("fewer than 10 patients are left for training: the study needs at least 10",)
+
+
+@pytest.mark.parametrize("patients", [9, 10])
+def test_it_counts_patients_as_the_worker_does_not_their_rows(hospital: DataHospital, patients: int) -> None:
+    visits = [f"{20 + i % 60},north,{('no', 'yes')[i % 2]},train,p{i % patients}" for i in range(60)]
+    text = "\n".join(["age,ward,ill,side,mrn", *visits]) + "\n"
+    hospital.define_csv(text, COLUMNS, patient="mrn")
+    study = make_study(msgspec.structs.replace(TASK, split=s.ColumnSplit(column="side")))
+    record = hospital.make().record
+    with record.path.open("rb") as file:
+        selection = read_selection(tabular_task(study), file.fileno())
+    try:
+        require_training_rows(study, selection)
+        trains = True
+    except TaskError:
+        trains = False
+    assert trains is check_fit(study, record).fits is (patients == 10)
 
 
 def test_a_class_that_no_training_row_has_is_told(hospital: DataHospital) -> None:
@@ -121,7 +141,7 @@ def test_a_class_that_no_training_row_has_is_told(hospital: DataHospital) -> Non
 def test_too_few_test_rows_are_told(hospital: DataHospital) -> None:
     fit = check(hospital, rows("30,north,no,test"), split=s.ColumnSplit(column="side"))
     assert fit.fits
-    assert fit.notes == ("fewer than 10 rows are left for test: no metric will leave",)
+    assert fit.notes == ("fewer than 10 patients are left for test: no metric will leave",)
     assert [each.column for each in fit.columns] == ["age", "ward", "ill", "side"]
 
 
