@@ -8,7 +8,7 @@ Rule: each method is one transaction, then its effects; whatever a crash between
 import logging
 from collections.abc import Callable
 from sqlite3 import Connection
-from typing import assert_never
+from typing import Final, assert_never
 
 from fedagent.aggregator import jobs, letters, studies
 from fedagent.aggregator import round_events as on
@@ -27,6 +27,12 @@ from fedagent.wire.messages import Reason, Receipt, RoundKind
 log = logging.getLogger(__name__)
 
 Extra = Callable[[Connection], None]
+
+_NEXT: Final = {
+    RoundKind.TRAIN: "round {number} is open",
+    RoundKind.EVALUATE: "the final model is open for evaluation",
+    RoundKind.ENDED: "the study has ended",
+}
 
 
 def _nothing(_: Connection) -> None:
@@ -214,13 +220,14 @@ class Conductor:
             return  # a result has no bytes
         self._intake.forget(site, round_.study, blob)
         log.info(
-            "study %s round %d: site %s: its update is deleted", round_.study, round_.number, site,
+            "study %s round %d: the update of site %s is deleted", round_.study, round_.number, site,
             extra={"study": round_.study, "round": round_.number, "site": site},
         )  # fmt: skip
 
     def _tell(self, round_: Round, verdict: letters.Verdict) -> None:
         letter = letters.verdict_letter(round_, verdict)
-        text = "what it sent is here" if isinstance(letter, Receipt) else f"{letter.reason}: {letter.text}"
+        took = "its result is here" if round_.kind is RoundKind.EVALUATE else "its update is here"
+        text = took if isinstance(letter, Receipt) else f"{letter.reason}: {letter.text}"
         log.info(
             "study %s round %d: site %s: %s", round_.study, round_.number, verdict.site, text,
             extra={"study": round_.study, "round": round_.number, "site": verdict.site},
@@ -246,8 +253,9 @@ class Conductor:
             self.apply(round_, on.Stored(site, upload.blob), now)
 
     def _fold(self, record: StudyRecord, round_: Round, sites: tuple[str, ...], now: Instant) -> None:
+        what = "metrics" if round_.kind is RoundKind.EVALUATE else "updates"
         log.info(
-            "study %s round %d closes with %d of %d sites", round_.study, round_.number, len(sites), len(round_.parts),
+            "study %s round %d: combines the %s of %d of %d sites", round_.study, round_.number, what, len(sites), len(round_.parts),
             extra={"study": round_.study, "round": round_.number},
         )  # fmt: skip
         if round_.kind is RoundKind.EVALUATE:
@@ -315,7 +323,7 @@ class Conductor:
         self._perform(after, commands, now)
         if model is not None or kind is RoundKind.ENDED:
             self._retire(self._store.model(study.name, number - 1))
-        what = "the study has ended" if kind is RoundKind.ENDED else f"round {number + 1} ({kind}) is open"
+        what = _NEXT[kind].format(number=number + 1)
         log.info(
             "study %s round %d closed: %s",
             study.name,

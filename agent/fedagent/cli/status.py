@@ -72,7 +72,8 @@ def _lines(status: SiteStatus) -> list[str]:
 
 
 def _study(study: StudyView) -> list[str]:
-    head = f"study     {study.study}: round {study.round} of {study.rounds}, {study.phase} (since {local_time(study.since)})"
+    where = ", ".join(filter(None, (study.place, study.phase)))
+    head = f"study     {study.study}: {where} (since {local_time(study.since)})"
     return [head, f"          {study.note}"] if study.note else [head]
 
 

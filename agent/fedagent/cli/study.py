@@ -98,7 +98,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print_lines("no study is known here: the aggregator has announced none for this site yet")
     else:
         print_lines(
-            *(f"{each.study:<32} round {each.round} of {each.rounds}  {each.phase}" for each in studies)
+            *(f"{each.study:<32} {'  '.join(filter(None, (each.place, each.phase)))}" for each in studies)
         )
     return 0
 

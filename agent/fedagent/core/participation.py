@@ -86,6 +86,16 @@ def _opened(announcement: m.Announcement) -> str:
             assert_never(announcement.round_kind)
 
 
+def _work(study: StudyState) -> str:
+    evaluates = study.announcement.round_kind is m.RoundKind.EVALUATE
+    return "the evaluation" if evaluates else f"round {study.round}"
+
+
+def _result(study: StudyState) -> str:
+    evaluates = study.announcement.round_kind is m.RoundKind.EVALUATE
+    return "evaluation of the final model" if evaluates else f"update of round {study.round}"
+
+
 def _same_round(new: m.Announcement, old: m.Announcement) -> bool:
     return (new.round, new.round_kind, new.model.blob, new.study) == (
         old.round,
@@ -205,7 +215,8 @@ def model_fetched(state: AgentState, name: str, blob: bytes, now: Instant) -> Ou
     study = state.studies.get(name)
     if study is None or study.phase is not Phase.FETCHING or study.announcement.model.blob != blob:
         return state, []
-    tell = do.Tell(text=f"study {name}: model of round {study.round} is here", study=name, round=study.round)
+    text = f"study {name}: the model for {_work(study)} is here"
+    tell = do.Tell(text=text, study=name, round=study.round)
     return replace_study(state, advance(study, Trigger.MODEL_CAME, now)), [tell]
 
 
@@ -223,7 +234,8 @@ def update_spooled(
         rows=sealed.rows,
         metrics=sealed.metrics,
     )
-    text = f"study {study.name}: update of round {study.round} is sealed, {offer.manifest.size_bytes} bytes, {sealed.rows} rows"
+    size = f"{offer.manifest.size_bytes} bytes, " if offer.manifest.size_bytes else ""
+    text = f"study {study.name}: the {_result(study)} is sealed, {size}{sealed.rows} rows"
     return replace_study(state, study), [
         do.Post(key=f"{study.name}/offer", message=offer),
         do.Tell(text=text, study=study.name, round=study.round),
@@ -277,7 +289,7 @@ def hear_receipt(state: AgentState, message: m.Receipt, now: Instant) -> Outcome
         do.Strike(key=f"{study.name}/offer"),
         drop_blobs(state),
         do.Tell(
-            text=f"study {study.name}: update of round {study.round} delivered",
+            text=f"study {study.name}: the {_result(study)} is delivered",
             study=study.name,
             round=study.round,
         ),

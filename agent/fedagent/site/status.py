@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ``fedagent status`` and ``why`` show: a view of the agent's state, made for people and for ``--json``."""
 
+from typing import assert_never
+
 import msgspec
 
 from fedagent import VERSION
 from fedagent.core.state import AgentState, Stage, StudyState
-from fedagent.wire.messages import MetricValue
+from fedagent.wire.messages import MetricValue, RoundKind
 from fedagent.wire.study import study_digest
 
 
@@ -31,11 +33,12 @@ class TrainerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StudyView(msgspec.Struct, frozen=True, kw_only=True):
-    """One study at this site."""
+    """One study at this site; ``place`` is the round in words, empty once the study has ended."""
 
     study: str
     round: int
     rounds: int
+    place: str
     phase: str
     since: float
     note: str
@@ -109,6 +112,7 @@ def _study(study: StudyState) -> StudyView:
         study=study.name,
         round=study.round,
         rounds=study.announcement.study.federation.rounds,
+        place=_place(study),
         phase=study.phase.value,
         since=study.since,
         note=study.note,
@@ -117,3 +121,15 @@ def _study(study: StudyState) -> StudyView:
         digest=study_digest(study.announcement.study).hex(),
         metrics=study.metrics,
     )
+
+
+def _place(study: StudyState) -> str:
+    match study.announcement.round_kind:
+        case RoundKind.TRAIN:
+            return f"round {study.round} of {study.announcement.study.federation.rounds}"
+        case RoundKind.EVALUATE:
+            return "evaluation of the final model"
+        case RoundKind.ENDED:
+            return ""
+        case _:
+            assert_never(study.announcement.round_kind)

@@ -330,7 +330,7 @@ def test_what_was_spooled_is_offered_as_the_gate_sealed_it() -> None:
     assert [each.message for each in only(do.Post, done)] == [offer]
     study = the(state)
     assert (study.offer, study.update, study.rows, study.metrics) == (offer, UPDATE, 242, examples.METRICS)
-    assert "study heart-1: update of round 1 is sealed, 300000 bytes, 242 rows" in told(done)
+    assert "study heart-1: the update of round 1 is sealed, 300000 bytes, 242 rows" in told(done)
 
 
 def test_the_result_of_an_evaluation_is_offered_without_bytes() -> None:

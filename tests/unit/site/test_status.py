@@ -7,6 +7,7 @@ import pytest
 from fedagent import VERSION
 from fedagent.core.state import AgentState
 from fedagent.site.status import SiteStatus, TrainerView, VerdictView, view
+from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
 from tests.fakes import examples
 from tests.fakes.scenes import (
@@ -73,6 +74,19 @@ def test_a_study_is_shown_with_what_it_sent() -> None:
     assert (study.dataset, study.rows, study.metrics) == ("cardiology", 242, examples.METRICS)
     assert study.digest == study_digest(STUDY).hex()
     assert study.note == "waits for the aggregator to take the update"
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "place"),
+    [
+        (RoundKind.TRAIN, 10, "round 10 of 10"),
+        (RoundKind.EVALUATE, 11, "evaluation of the final model"),
+        (RoundKind.ENDED, 12, ""),
+    ],
+)
+def test_a_studys_place_is_said_in_words(kind: RoundKind, number: int, place: str) -> None:
+    state, _ = play(site(), [heard(announcement(number, round_kind=kind))])
+    assert [each.place for each in seen(state).studies] == [place]
 
 
 def test_studies_are_shown_by_name() -> None:
