@@ -82,6 +82,7 @@ class Models:
         digest = hashlib.sha256()
         for piece in _pieces(draft, _READ_BYTES):
             digest.update(piece)
+        reach(Failpoint.FILE_BEFORE_RENAME)
         draft.rename(self.path(digest.digest()))
         sync_folder(self._folder)
         reach(Failpoint.AGGREGATOR_MODEL_FOLDED)

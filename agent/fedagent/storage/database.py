@@ -36,7 +36,10 @@ class Database:
                     f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again"
                 )
             if found == 0:
-                self.connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}; COMMIT")
+                self.connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}")
+                reach(before_commit)
+                self.connection.execute("COMMIT")
+                reach(after_commit)
         except sqlite3.Error as error:
             raise StorageError(f"cannot open {path}: {error}; check the disk and the file's owner") from error
         path.chmod(0o600)

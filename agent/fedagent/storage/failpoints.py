@@ -6,11 +6,17 @@ Rule: every commit, rename and durable hand-over in the product passes one of th
 
 import os
 import signal
+import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 ENVIRONMENT: Final = "FEDAGENT_FAILPOINT"
-"""``NAME`` or ``NAME:N``: die by SIGKILL when the point is reached (for the N-th time)."""
+"""``NAME``, ``NAME:N`` or ``NAME:N:MODULE:FILE``: die by SIGKILL when the point is reached (for the N-th time).
+
+With the last form only ``python -m MODULE`` dies, and only who could remove the file: the process that takes its place,
+and inherits the environment, lives.
+"""
 
 
 class Failpoint(StrEnum):
@@ -29,6 +35,7 @@ class Failpoint(StrEnum):
     CHECKPOINT_WRITTEN = "checkpoint-written"
     UPDATE_SEALED = "update-sealed"
     SNAPSHOT_WRITTEN = "snapshot-written"
+    MESSAGE_PUBLISHED = "message-published"
 
 
 _countdown: dict[str, int] = {}
@@ -36,9 +43,17 @@ _countdown: dict[str, int] = {}
 
 def reach(point: Failpoint) -> None:
     """Nothing, unless the environment names this point: then this process is gone."""
-    wanted, _, number = os.environ.get(ENVIRONMENT, "").partition(":")
-    if wanted != point:
+    wanted, number, module, file = (*os.environ.get(ENVIRONMENT, "").split(":", 3), "", "", "", "")[:4]
+    if wanted != point or (module and module not in sys.orig_argv):
         return
     _countdown[point] = _countdown.get(point, int(number or 1)) - 1
-    if _countdown[point] == 0:
+    if _countdown[point] == 0 and (not file or _removed(file)):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _removed(file: str) -> bool:
+    try:
+        Path(file).unlink()
+    except FileNotFoundError:
+        return False
+    return True

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fedagent.errors import StorageError
+from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.storage.files import make_private_folder, sync_folder
 
 KEY_BYTES: Final = 32
@@ -59,10 +60,12 @@ def _make(path: Path) -> None:
             file.write(secrets.token_bytes(KEY_BYTES))
             file.flush()
             os.fsync(file.fileno())
+        reach(Failpoint.FILE_BEFORE_RENAME)
         try:
             path.hardlink_to(part)
         except FileExistsError:
             return
+        reach(Failpoint.FILE_AFTER_RENAME)
     finally:
         part.unlink()
     sync_folder(path.parent)

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from fedagent.core.settings import BrokerSettings
 from fedagent.errors import ConfigurationError, TransportError
+from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.transport import tls
 from fedagent.transport.backoff import Backoff
 from fedagent.transport.connect import Stream, explain, open_stream
@@ -295,6 +296,7 @@ class _Connection:
                 f"({self._max_packet_bytes} bytes): raise max_packet_size there, or lower chunk_bytes in the study"
             )
         self.published[self.client.publish(topic, payload, qos=1, retain=retain).mid] = topic
+        reach(Failpoint.MESSAGE_PUBLISHED)
 
     def subscribe(self, topics: Sequence[str]) -> None:
         """See ``MqttLink.subscribe``."""
