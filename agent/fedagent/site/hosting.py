@@ -53,18 +53,22 @@ class Hosting:
         self._due: _Due | None = None
         self._closing: set[Trainer] = set()
         self._untold: set[bytes] = set()
+        self.copying = False
+        """A fresh update may be in the spool whose name nobody knows yet but the copying thread."""
         self._sealed: asyncio.Queue[tuple[JobSealed, tuple[int, ...]]] = asyncio.Queue()
 
     async def run(self) -> None:
         """Takes sealed updates into the spool until cancelled."""
         while True:
             sealed, descriptors = await self._sealed.get()
+            self.copying = True
             try:
                 manifest = await asyncio.to_thread(self._copy, sealed, descriptors)
             finally:
                 close_all(descriptors)
             reach(Failpoint.SITE_UPDATE_SPOOLED)
             self._untold.add(blob_digest(manifest))
+            self.copying = False
             self._on_news(on.UpdateSpooled(sealed=sealed, manifest=manifest))
 
     @property

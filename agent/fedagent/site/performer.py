@@ -84,7 +84,7 @@ class Performer:
                 if offer is not None:
                     self._transfers.grant(study, offer.manifest, chunks)
             case do.DropBlobs(keep=keep):
-                self._transfers.keep(keep | self._hosting.untold)
+                self._transfers.keep(keep | self._hosting.untold, delete=not self._hosting.copying)
 
     def _host(
         self, command: do.StartTrainer | do.GiveJob | do.StopJob | do.CloseTrainer, state: AgentState

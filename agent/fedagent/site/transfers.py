@@ -103,12 +103,17 @@ class Transfers:
         for _, download in self._downloads.values():
             download.wake(now)
 
-    def keep(self, digests: frozenset[bytes]) -> None:
-        """Ends the transfers of other blobs than these, and deletes what is here of them."""
+    def keep(self, digests: frozenset[bytes], *, delete: bool = True) -> None:
+        """Ends the transfers of other blobs than these, and deletes what is here of them.
+
+        Args:
+            delete: not while a blob may come in that nobody has named yet; the next call deletes for this one as well.
+        """
         self._uploads = {study: each for study, each in self._uploads.items() if each[0] in digests}
         for study, (reference, download) in list(self._downloads.items()):
             if reference.blob not in digests:
                 download.close()
                 del self._downloads[study]
-        for digest in (self._folder.digests() | self._folder.unfinished()) - digests:
+        others = self._folder.digests() | self._folder.unfinished() if delete else frozenset()
+        for digest in others - digests:
             self._folder.delete(digest)

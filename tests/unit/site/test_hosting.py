@@ -16,6 +16,7 @@ from fedagent.security.blob import ciphertext_bytes
 from fedagent.site.hosting import Hosting, TrainerNews
 from fedagent.storage.blobs import BlobFolder
 from fedagent.wire.frames import CheckpointDone, Job, JobSealed
+from fedagent.wire.manifest import Manifest
 from fedagent.wire.messages import Announcement, ModelReference, RoundKind
 from fedagent.wire.study import Study
 from tests.fakes.clinic import IDENTITY, SITE, Clinic, model_bytes
@@ -97,10 +98,21 @@ def test_an_update_of_the_studys_size_is_spooled(tmp_path: Path) -> None:
     assert not is_open(update)
 
 
-def test_an_update_that_the_core_has_not_heard_of_is_kept_from_deletion(tmp_path: Path) -> None:
+def test_an_update_that_the_core_has_not_heard_of_is_kept_from_deletion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host = Host(tmp_path)
     host.hear(SEALED, [memfd(SIZE)])
+    copying: list[bool] = []
+    copy = host.hosting._copy
+
+    def watched(sealed: JobSealed, descriptors: tuple[int, ...]) -> Manifest:
+        copying.append(host.hosting.copying)
+        return copy(sealed, descriptors)
+
+    monkeypatch.setattr(host.hosting, "_copy", watched)
     spooled = asyncio.run(host.spooled())
+    assert (copying, host.hosting.copying) == ([True], False)
     assert host.hosting.untold == host.blobs.digests()
     host.hosting.told(spooled.manifest)
     assert host.hosting.untold == frozenset()

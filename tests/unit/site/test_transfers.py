@@ -115,6 +115,12 @@ def test_what_nobody_needs_is_deleted_and_what_is_needed_stays(site: Site) -> No
     assert site.blobs.path(blob_digest(lost)) is None
 
 
+def test_nothing_is_deleted_while_a_blob_may_come_in_that_has_no_name_yet(site: Site) -> None:
+    fresh = site.blobs.add_file(blob_of(1)[1], CHUNK)
+    site.transfers.keep(frozenset(), delete=False)
+    assert site.blobs.digests() == {blob_digest(fresh)}
+
+
 def begun(site: Site, manifest: Manifest, chunk: bytes) -> bytes:
     """A download of which the manifest and the first chunk came."""
     site.transfers.fetch("heart", reference_to(manifest), 0.0)
