@@ -16,6 +16,7 @@ from tests.fakes import examples
 from tests.fakes.scenes import (
     BY_PHASE,
     EMPTY,
+    GO,
     KEY,
     MANIFEST,
     NAME,
@@ -336,6 +337,20 @@ def test_what_was_spooled_is_offered_as_the_gate_sealed_it() -> None:
 def test_the_result_of_an_evaluation_is_offered_without_bytes() -> None:
     state, _ = play(training(), [spooled(manifest=EMPTY)])
     assert the(state).update == blob_digest(EMPTY)
+
+
+def test_an_evaluation_is_not_called_an_update() -> None:
+    record = msgspec.structs.replace(site().record, trainer_key=KEY)
+    last = heard(announcement(11, round_kind=m.RoundKind.EVALUATE))
+    events: list[Step] = [
+        *(approvals(STUDY), last, model_key(11), fetched(11)),
+        *(on.Woke(), came(), progressed(11), spooled(11, manifest=EMPTY)),
+        receipt(11, blob=blob_digest(EMPTY)),
+    ]
+    _, done = play(site(record=record, standing=GO), events)
+    assert "study heart-1: the model for the evaluation is here" in told(done)
+    assert "study heart-1: the evaluation of the final model is sealed, 242 rows" in told(done)
+    assert told(done)[-1] == "study heart-1: the evaluation of the final model is delivered"
 
 
 @pytest.mark.parametrize("message", [receipt(), refusal()], ids=["receipt", "refusal"])
