@@ -12,7 +12,8 @@ import tomli_w
 
 from fedagent.trainer.datasets import read_definition
 from fedagent.trainer.making import Made, make_snapshot
-from fedagent.trainer.snapshots import MaskedColumn, SnapshotRecord, SnapshotStore, read_columns
+from fedagent.trainer.rows import MaskedColumn, read_columns
+from fedagent.trainer.snapshots import SnapshotRecord, SnapshotStore
 
 STUDY = """
 name = "heart-1"

@@ -8,7 +8,7 @@ import duckdb
 import msgspec
 import numpy as np
 
-from fedagent.trainer.snapshots import MaskedColumn
+from fedagent.trainer.rows import MaskedColumn
 from fedagent.trainer.tensor_file import Tensors
 from fedagent.wire import study as s
 

@@ -145,9 +145,14 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert not readme.exists() or len(readme.read_text("utf-8").splitlines()) <= README_LINES
 
 
-def test_the_site_daemon_has_no_torch_and_no_numpy() -> None:
-    if not (PACKAGE / "site/app.py").exists():
-        pytest.skip("fedagent.site.app is not there yet")
-    script = "import sys, fedagent.site.app; print(sorted({'torch', 'numpy'} & sys.modules.keys()))"
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("fedagent.site.app", {"duckdb", "numpy", "pg8000", "torch"}),
+        ("fedagent.trainer.supervisor", {"duckdb", "pg8000", "torch"}),
+    ],
+)
+def test_a_program_that_runs_for_days_holds_no_library_of_another_one(module: str, without: set[str]) -> None:
+    script = f"import sys, {module}; print(sorted({without!r} & sys.modules.keys()))"
     ran = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert ran.stdout.strip() == "[]"

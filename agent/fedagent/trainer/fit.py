@@ -12,8 +12,9 @@ from typing import assert_never
 import msgspec
 import numpy as np
 
+from fedagent.trainer.rows import MaskedColumn, read_columns
 from fedagent.trainer.small_counts import few
-from fedagent.trainer.snapshots import MaskedColumn, SnapshotRecord, read_columns
+from fedagent.trainer.snapshots import SnapshotRecord
 from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import Encoded, columns_needed, encode, select
 from fedagent.wire.study import (

@@ -4,28 +4,23 @@
 Rule: a snapshot's file never changes once its digest is known; which one is current is one small file, replaced
 atomically. Columns are the study's (DOUBLE, VARCHAR, BOOLEAN; NULL is "not known") in the order of their names, then
 ``__patient`` (a keyed hash) and ``__split`` (``train``, ``test`` or NULL). Rows stand in the order of ``__patient``.
+No row is read here (``trainer.rows``), so that the supervisor holds neither DuckDB nor what it needs.
 """
 
 import os
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
 
-import duckdb
 import msgspec
-import numpy as np
 
-from fedagent.errors import DataError, StorageError
+from fedagent.errors import StorageError
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.storage.files import make_private_folder, sync_folder, write_atomically
 from fedagent.trainer.datasets import ColumnType
-from fedagent.trainer.engine import open_engine, quoted_name
 
 PATIENT: Final = "__patient"
 SPLIT: Final = "__split"
-
-MaskedColumn = np.ma.MaskedArray[tuple[int], np.dtype[np.generic]]
 
 
 class SnapshotColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,42 +164,6 @@ class SnapshotStore:
                 f"the snapshot of {dataset} vanished from {folder}: nobody else may write there"
             )
         return record
-
-
-def read_columns(path: str | Path, names: Sequence[str]) -> dict[str, MaskedColumn]:
-    """The columns' values in the snapshot's row order; "not known" is masked.
-
-    Args:
-        path: of the Parquet file; ``/proc/self/fd/N`` reads an open descriptor.
-        names: study columns, ``__patient`` or ``__split``.
-
-    Returns:
-        For each name a masked array, shape (rows,): float64, object (str) or bool.
-
-    Raises:
-        DataError: no such column, or no Parquet file.
-    """
-    names = tuple(dict.fromkeys(names))
-    if not names:
-        return {}
-    wanted = ", ".join(map(quoted_name, names))
-    try:
-        with open_engine(files=[str(path)]) as engine:
-            found = {
-                row[0]
-                for row in engine.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()
-            }
-            lacking = [name for name in names if name not in found]
-            if lacking:
-                raise DataError(
-                    f"the snapshot has no column {lacking[0]!r}: add it to the dataset and snapshot anew"
-                )
-            arrays = engine.execute(f"SELECT {wanted} FROM read_parquet(?)", [str(path)]).fetchnumpy()  # noqa: S608
-    except duckdb.Error:
-        raise DataError(
-            "the snapshot's file cannot be read: fedagent dataset snapshot makes it anew"
-        ) from None
-    return {name: np.ma.masked_array(arrays[name], mask=np.ma.getmaskarray(arrays[name])) for name in names}
 
 
 def _sync_file(path: Path) -> None:

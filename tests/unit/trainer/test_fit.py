@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fedagent.trainer.fit import Fit, check_fit, fit_text
-from fedagent.trainer.snapshots import read_columns
+from fedagent.trainer.rows import read_columns
 from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import columns_needed, select
 from fedagent.trainer.tasks.tabular import read_selection, require_training_rows

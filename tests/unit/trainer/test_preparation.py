@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedagent.trainer.snapshots import MaskedColumn
+from fedagent.trainer.rows import MaskedColumn
 from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import Encoded, Rows, columns_needed, fit, select, transform
 from fedagent.wire import study as s

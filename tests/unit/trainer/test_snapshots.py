@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fedagent.errors import DataError, StorageError
-from fedagent.trainer.snapshots import PATIENT, SPLIT, SnapshotStore, read_columns
+from fedagent.trainer.rows import read_columns
+from fedagent.trainer.snapshots import PATIENT, SPLIT, SnapshotStore
 from tests.fakes.datasets import NOW, DataHospital
 
 TABLE = "mrn,age,sex,smokes\n7,63,m,1\n8,?,f,0\n9,41.5,,1\n"

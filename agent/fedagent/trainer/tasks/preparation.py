@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedagent.trainer.datasets import as_number
-from fedagent.trainer.snapshots import PATIENT, SPLIT, MaskedColumn
+from fedagent.trainer.rows import MaskedColumn
+from fedagent.trainer.snapshots import PATIENT, SPLIT
 from fedagent.trainer.tasks import TaskError
 from fedagent.wire.messages import Reason
 from fedagent.wire.study import (

@@ -16,7 +16,7 @@ from fedagent.channel import sealed_memfd
 from fedagent.errors import DataError
 from fedagent.trainer import checkpoint
 from fedagent.trainer.checkpoint import Checkpoint, CheckpointIdentity, CheckpointState
-from fedagent.trainer.snapshots import read_columns
+from fedagent.trainer.rows import read_columns
 from fedagent.trainer.tasks import Inputs, Outcome, Reporter, TaskError, metrics, preparation
 from fedagent.trainer.tasks.preparation import Rows, Selection
 from fedagent.trainer.tasks.training import Network, Training, configure, seed_of, tabular_task
