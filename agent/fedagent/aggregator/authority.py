@@ -282,7 +282,9 @@ def _read_request(csr_pem: bytes) -> tuple[x509.CertificateSigningRequest, str]:
         signed = request.is_signature_valid
         names = [str(each.value) for each in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(f"not a certificate request: {str(error).partition(chr(10))[0][:200]}") from error
+        raise UsageError(
+            "not a certificate request: it must be what fedagent enroll --request wrote"
+        ) from error
     if not signed:
         raise UsageError("the request is not signed by its own key: it was altered, get it anew")
     if len(names) != 1:

@@ -58,7 +58,7 @@ def start(store: Store, name: str) -> bool:
     """
     record = store.study(name)
     if (record.phase, StudyEvent.START) not in STUDY_TABLE:
-        raise UsageError(f"study {name} cannot be started: it is {record.phase}")
+        raise UsageError(f"study {name} cannot be started: it is {record.phase}, for good")
     phase = advance(STUDY_TABLE, record.phase, StudyEvent.START)
     with store.database.transaction() as connection:
         store.move_study(connection, name, phase)

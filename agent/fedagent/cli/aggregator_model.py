@@ -41,6 +41,8 @@ def run_list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(found)
         return 0
+    if not found:
+        print_lines(f"study {arguments.study} has no model yet: fedaggregator study status {arguments.study}")
     for each in found:
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in each.metrics.items())
         best = " best" if each.best else ""

@@ -28,7 +28,11 @@ def command(commands: Commands, name: str, summary: str, run: Command) -> argpar
     parser = commands.add_parser(name, help=summary, description=summary)
     parser.set_defaults(command=run)
     parser.add_argument(
-        "--config", type=Path, default=DEFAULT_PATH, help="settings file (default: %(default)s)"
+        "--config",
+        type=Path,
+        default=DEFAULT_PATH,
+        metavar="FILE",
+        help="settings file (default: %(default)s)",
     )
     return parser
 
@@ -47,7 +51,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_password(parser: argparse.ArgumentParser) -> None:
     """``--password-file``: of the authority's key."""
     parser.add_argument(
-        "--password-file", type=Path, help="file with the authority's password (default: ask)"
+        "--password-file", type=Path, metavar="FILE", help="file with the authority's password (default: ask)"
     )
 
 
@@ -60,8 +64,10 @@ def password(arguments: argparse.Namespace, *, twice: bool) -> bytes:
     if arguments.password_file is not None:
         try:
             text: str = arguments.password_file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the password file {arguments.password_file}: {error}") from error
+        except OSError as error:
+            raise UsageError(f"cannot read {arguments.password_file}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{arguments.password_file} is no text: one line with the password") from error
         return text.rstrip("\r\n").encode()
     if not sys.stdin.isatty():
         raise UsageError("no terminal to ask for the authority's password: give --password-file")
@@ -85,9 +91,7 @@ def opened_store(found: AggregatorSettings) -> Iterator[Store]:
     """
     path = found.store
     if not path.exists():
-        raise UnavailableError(
-            f"there is no aggregator's state at {path}: fedaggregator study create FILE, or run"
-        )
+        raise UnavailableError(f"nothing was created here yet (no {path}): fedaggregator study create FILE")
     store = Store(path)
     try:
         yield store

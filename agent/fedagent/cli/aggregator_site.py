@@ -43,9 +43,11 @@ def add_commands(commands: options.Commands) -> None:
     """Adds the commands."""
     group = options.group(commands, "site", "sign and list sites")
     sign = options.command(group, "sign", "sign a site's certificate request", run_sign)
-    sign.add_argument("request", type=Path, metavar="CSR")
+    sign.add_argument("request", type=Path, metavar="FILE", help="what fedagent enroll --request wrote")
     sign.add_argument("--name", help="the name that the site must have (default: the request's)")
-    sign.add_argument("--out", type=Path, help="where the certificate goes (default: standard output)")
+    sign.add_argument(
+        "--out", type=Path, metavar="FILE", help="where the certificate goes (default: standard output)"
+    )
     options.add_password(sign)
     table = options.command(
         group, "list", "the sites that were signed, and when they were last heard", run_list
@@ -106,6 +108,8 @@ def run_list(arguments: argparse.Namespace) -> int:
         lines.append(line)
     if arguments.json:
         print_json(lines)
+    elif not lines:
+        print_lines("no site was signed yet: fedaggregator site sign FILE")
     else:
         print_lines(*(_text(line) for line in lines))
     return 0

@@ -74,7 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca", type=Path, metavar="FILE", help="with --certificate: the authority's certificate"
     )
-    parser.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, metavar="FILE", help=f"settings file (default: {CONFIG})"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 

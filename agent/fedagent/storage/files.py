@@ -4,6 +4,7 @@
 Rule: every durable file is written by ``write_atomically`` (write, fsync, rename, fsync of the folder: rename(2), fsync(2)).
 """
 
+import errno
 import os
 from pathlib import Path
 
@@ -30,9 +31,19 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         reach(Failpoint.FILE_AFTER_RENAME)
         sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}; free space or correct its permissions"
-        ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror}; {_remedy(error, path.parent)}") from error
+
+
+def _remedy(error: OSError, folder: Path) -> str:
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
+            return f"make the folder {folder} first, or name another one"
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return f"try sudo, or correct the permissions of {folder}"
+        case errno.ENOSPC | errno.EDQUOT:
+            return "free space there"
+        case _:
+            return "check that disk"
 
 
 def sync_folder(folder: Path) -> None:

@@ -44,14 +44,14 @@ class OpenFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            raise DataError(f"there is no file {path}: correct `path` in the dataset's file") from error
+            raise DataError(f"there is no file {path}: correct the path") from error
         except OSError as error:
             raise DataError(
                 f"cannot read {path}: {error.strerror}; the trainer's user must be able to"
             ) from error
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             self.close()
-            raise DataError(f"{path} is not a file: correct `path` in the dataset's file")
+            raise DataError(f"{path} is not a file: correct the path")
 
     @property
     def engine_path(self) -> str:

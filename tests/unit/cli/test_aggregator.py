@@ -160,6 +160,30 @@ def test_signing_shows_the_keys_number_that_the_site_saw(
     assert json.loads(capsys.readouterr().out)[0]["key_fingerprint"] == number
 
 
+def test_where_there_is_nothing_yet_the_next_step_is_named(
+    centre: Centre, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert centre.run("site", "list") == 0
+    assert capsys.readouterr().out == "no site was signed yet: fedaggregator site sign FILE\n"
+    assert centre.run("study", "create", str(centre.study)) == 0
+    assert centre.run("model", "list", STUDY.name) == 0
+    assert f"has no model yet: fedaggregator study status {STUDY.name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "no text"])
+def test_a_password_file_that_cannot_be_used_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+    words = ["init", str(tmp_path / "centre"), "--host", "x", "--password-file", str(secret)]
+    assert main(words) == 64
+    told = capsys.readouterr().err
+    assert str(secret) in told
+    assert "Errno" not in told
+
+
 def test_signing_needs_the_password(
     centre: Centre, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,7 +32,7 @@ def test_the_mode_does_not_depend_on_the_umask(state_folder: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_named(state_folder: Path) -> None:
-    with pytest.raises(StorageError, match="absent/file"):
+    with pytest.raises(StorageError, match=r"absent/file: .*; make the folder .*absent first"):
         write_atomically(state_folder / "absent" / "file", b"x")
 
 

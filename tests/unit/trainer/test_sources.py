@@ -61,7 +61,7 @@ def test_another_encoding_is_refused_with_file_and_line(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no file .*/a.csv: correct `path`"):
+    with pytest.raises(DataError, match=r"there is no file .*/a.csv: correct the path"):
         OpenFile(str(tmp_path / "a.csv"))
 
 
