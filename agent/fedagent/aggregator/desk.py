@@ -16,7 +16,7 @@ from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.offers import OfferError, read_offer
 from fedagent.aggregator.post import Post
 from fedagent.aggregator.rounds import ACTIVE, Round, part_of
-from fedagent.aggregator.store import Store, StudyRecord
+from fedagent.aggregator.store import Store, StudyRecord, running
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.core.facts import Instant
 from fedagent.errors import WireError
@@ -95,6 +95,10 @@ class Desk:
         self._post.repeat(site)
         for position in hello.positions:
             self._answer(site, position, now)
+        known = {position.study for position in hello.positions}
+        for record in running(self._store.studies()):
+            if site in record.study.federation.sites and record.study.name not in known:
+                self._conductor.announce(record)  # the retained one may have been lost with the broker
 
     def _known_verdicts(self, site: str, positions: tuple[m.StudyPosition, ...]) -> list[str]:
         """Outbox keys of what the site's hello shows that it knows."""
@@ -114,7 +118,8 @@ class Desk:
         newest = self._store.current_round(position.study)
         if record is None or newest is None or site not in record.study.federation.sites:
             return
-        if position.round != newest.number or record.phase is not StudyPhase.RUNNING:
+        announced = newest.number + (record.phase is not StudyPhase.RUNNING)
+        if position.round != announced:
             self._conductor.announce(record)
         round_ = self._store.round(position.study, position.round)
         part = part_of(round_, site) if round_ else None

@@ -247,9 +247,13 @@ def _verdict_changed(state: AgentState) -> list[do.Command]:
 
 
 def _ask_again(state: AgentState, now: Instant) -> Outcome:
-    """Say hello again where an answer is overdue; a lost message costs seconds, never the round."""
+    """Say hello again where an answer is overdue; a lost message costs seconds, never the round.
+
+    Who waits for nothing asks at the slowest pace: a study or a round that it was not told of says so nowhere else.
+    """
     waits = not state.studies or any(s.phase in _WAITS_FOR_AGGREGATOR for s in state.studies.values())
-    if not state.connected or not waits or now.monotonic - state.asked_at < state.ask_after_s:
+    patience_s = state.ask_after_s if waits else LAST_ASK_S
+    if not state.connected or now.monotonic - state.asked_at < patience_s:
         return state, []
     later = min(LAST_ASK_S, state.ask_after_s * 2)
     state = msgspec.structs.replace(state, asked_at=now.monotonic, ask_after_s=later)

@@ -32,6 +32,7 @@ from tests.fakes.scenes import (
     came,
     declined,
     delivered,
+    ended,
     facts,
     failed,
     fetched,
@@ -126,9 +127,11 @@ def test_a_site_that_waits_asks_again_after_twice_as_long_each_time(begin: Calla
     assert (FIRST_ASK_S, LAST_ASK_S) == (2.0, 60.0)
 
 
-@pytest.mark.parametrize("begin", [waiting, fetching, ready, training])
-def test_a_site_that_waits_for_nobody_does_not_ask(begin: Callable[[], AgentState]) -> None:
-    assert asks(online(begin()), ticks(100)) == []
+@pytest.mark.parametrize("begin", [waiting, fetching, ready, training, ended])
+def test_a_site_that_waits_for_nobody_asks_once_a_minute_whether_it_missed_something(
+    begin: Callable[[], AgentState],
+) -> None:
+    assert asks(online(begin()), ticks(200)) == [60, 120, 180]
 
 
 def test_a_site_without_a_broker_does_not_ask() -> None:
