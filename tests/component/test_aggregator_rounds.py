@@ -2,14 +2,16 @@
 """A real aggregator with sites in memory: whole studies, restarts at any moment, and every fault of a site."""
 
 import asyncio
-from collections.abc import Awaitable
+import threading
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from fedagent.aggregator import control, metrics, studies
+from fedagent.aggregator import control, jobs, metrics, studies
+from fedagent.aggregator.models import Models
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire import messages as m
 from fedagent.wire import study as s
@@ -227,6 +229,33 @@ def test_a_stopped_study_tells_its_sites(centre: Centre) -> None:
     play(script())
     cancels = [each for each in centre.sites["clinic-a"].heard if isinstance(each, m.Cancel)]
     assert [each.text for each in cancels] == ["ethics vote withdrawn"]
+
+
+def test_a_study_that_is_stopped_while_it_folds_harms_no_other(
+    centre: Centre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, perform = threading.Event(), threading.Event(), jobs.perform
+
+    def late(job: jobs.Job, models: Models, stopped: Callable[[], bool]) -> jobs.JobResult:
+        if isinstance(job, jobs.FoldRound):
+            begun.set()
+            assert go_on.wait(10.0)
+        return perform(job, models, stopped)
+
+    monkeypatch.setattr("fedagent.aggregator.jobs.perform", late)
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            assert await asyncio.to_thread(begun.wait, 10.0)
+            await centre.ask(control.StopStudy(name="transfer", text="ethics vote withdrawn"))
+            go_on.set()
+            await centre.begin(msgspec.structs.replace(study(rounds=1), name="second"))
+            store = centre.store()
+            await centre.link.until(lambda: store.study("second").phase is StudyPhase.ENDED)
+            store.close()
+
+    play(script())
 
 
 def test_a_study_created_and_started_while_the_aggregator_is_down_runs_when_it_comes(centre: Centre) -> None:

@@ -25,6 +25,7 @@ from fedagent.aggregator.models import Models
 from fedagent.aggregator.post import Link, Post
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.store import Store
+from fedagent.aggregator.tables import StudyPhase
 from fedagent.core.facts import Instant
 from fedagent.errors import (
     ConfigurationError,
@@ -250,7 +251,14 @@ class Aggregator:
         self._tasks.create_task(self._work(job))
 
     async def _work(self, job: jobs.Job) -> None:
-        result = await asyncio.to_thread(jobs.perform, job, self._models, self._ending.is_set)
+        name = job.study.name
+        try:
+            result = await asyncio.to_thread(jobs.perform, job, self._models, self._ending.is_set)
+        except StorageError:
+            if self._store.study(name).phase is StudyPhase.RUNNING:
+                raise
+            log.info("study %s is over, and so is its job: its files are deleted", name)
+            return
         self._put(result)
 
 
