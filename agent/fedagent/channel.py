@@ -65,11 +65,12 @@ class FrameChannel:
             WireError: not such a frame, or cut off; its descriptors are closed.
             BlockingIOError: nothing is there, and the socket does not wait.
         """
-        space = socket.CMSG_SPACE(FRAME_DESCRIPTORS * _INT_BYTES)
         try:
-            data, beside, flags, _ = self._connection.recvmsg(FRAME_BYTES, space, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:  # closed with frames of ours unread
-            return None
+            data, beside, flags = self._next()
+        except ConnectionResetError:
+            # Closed with frames of ours unread. The kernel tells this once, before what the peer sent last
+            # (net/unix/af_unix.c, unix_release_sock; net/core/datagram.c, sock_error comes first).
+            data, beside, flags = self._next()
         descriptors = _descriptors(beside)
         if not data and not descriptors:
             return None
@@ -82,6 +83,10 @@ class FrameChannel:
         except WireError:
             close_all(descriptors)
             raise
+
+    def _next(self) -> tuple[bytes, list[tuple[int, int, bytes]], int]:
+        space = socket.CMSG_SPACE(FRAME_DESCRIPTORS * _INT_BYTES)
+        return self._connection.recvmsg(FRAME_BYTES, space, socket.MSG_CMSG_CLOEXEC)[:3]
 
     def fileno(self) -> int:
         """For select, poll and add_reader."""

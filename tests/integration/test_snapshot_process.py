@@ -52,7 +52,7 @@ def test_a_kill_before_the_pointer_moves_leaves_the_older_snapshot_current(
 def test_a_kill_after_the_pointer_moved_leaves_the_new_one_current(hospital: DataHospital) -> None:
     hospital.make()
     hospital.write("heart.csv", "mrn,age,note\n3,65,z\n")
-    assert start(hospital, **{ENVIRONMENT: f"{Failpoint.FILE_AFTER_RENAME}:2"}).returncode == -signal.SIGKILL
+    assert start(hospital, **{ENVIRONMENT: f"{Failpoint.FILE_AFTER_RENAME}:3"}).returncode == -signal.SIGKILL
     assert hospital.record().rows == 1
 
 

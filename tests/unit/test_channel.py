@@ -54,6 +54,15 @@ def test_a_peer_that_leaves_frames_unread_is_an_end_and_no_error(ends: Ends) -> 
     assert FrameChannel(ends[1]).receive(frames.DaemonFrame) is None
 
 
+def test_what_a_peer_sent_last_arrives_though_it_left_frames_unread(ends: Ends) -> None:
+    channel = FrameChannel(ends[1])
+    channel.send(frames.CheckpointDone(step=1))
+    FrameChannel(ends[0]).send(frames.JobStop(study="heart", erase=True))
+    ends[0].close()
+    assert channel.receive(frames.DaemonFrame) == (frames.JobStop(study="heart", erase=True), [])
+    assert channel.receive(frames.DaemonFrame) is None
+
+
 @pytest.mark.parametrize(
     "data",
     [
