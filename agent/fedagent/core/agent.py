@@ -242,7 +242,8 @@ def _govern(state: AgentState, event: AnyEvent, now: Instant) -> AgentState:
 
 def _verdict_changed(state: AgentState) -> list[do.Command]:
     against = state.standing.objection
-    tell = do.Tell(text=f"verdict: {state.standing.text}", reason=against.signal if against else None)
+    text = state.standing.text if state.standing.go else f"no training: {state.standing.text}"
+    tell = do.Tell(text=text, reason=against.signal if against else None)
     return [tell, do.Send(message=presence(state))] if state.connected else [tell]
 
 

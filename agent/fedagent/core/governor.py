@@ -65,7 +65,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def text(self) -> str:
         """The verdict in words."""
-        return "go" if self.go else self.objection.text if self.objection else "settling"
+        return "training is allowed" if self.go else self.objection.text if self.objection else "settling"
 
 
 def judge(

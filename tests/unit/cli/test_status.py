@@ -31,7 +31,7 @@ def test_the_status_of_a_site_that_trains(config: Path, capsys: pytest.CaptureFi
     assert shown(config, capsys, training(), "status").splitlines() == [
         f"site      clinic-a (fedagent {VERSION}, mode train)",
         "broker    connecting; 1.5 kB up, 2.5 MB down since the start",
-        f"verdict   go (since {SINCE})",
+        f"verdict   training is allowed (since {SINCE})",
         "machine   not looked at yet",
         "trainer   busy, study heart-1, step 10 of 50",
         "yielded   0 times, 0.0 s in all",
@@ -78,7 +78,7 @@ def test_the_status_says_what_a_study_waits_for(config: Path, capsys: pytest.Cap
 def test_programs_get_json(config: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     told = json.loads(shown(config, capsys, training(), name, "--json"))
     assert told["verdict"] == {
-        "go": True, "text": "go", "since": GO.since, "signal": None, "value": None, "threshold": None,
+        "go": True, "text": "training is allowed", "since": GO.since, "signal": None, "value": None, "threshold": None,
     }  # fmt: skip
     if name == "why":
         assert told["studies"] == {NAME: "training"}

@@ -173,14 +173,14 @@ def test_a_change_of_the_verdict_is_told_to_all() -> None:
     busy: list[Step] = [(second, sampled(second, cpu_others_ratio=0.5)) for second in (1, 2)]
     _, done = play(state, busy, expect=["send presence"])
     (tell,) = only(do.Tell, done)
-    assert (tell.text, tell.reason) == ("verdict: others use 50% of the CPU, above 25%", "cpu")
+    assert (tell.text, tell.reason) == ("no training: others use 50% of the CPU, above 25%", "cpu")
 
 
 def test_a_change_of_the_verdict_is_told_here_where_there_is_no_broker() -> None:
     quiet: list[Step] = [(1, sampled(1)), (11, sampled(11))]
     _, done = play(fetching(), quiet, expect=[])
     (tell,) = only(do.Tell, done)
-    assert (tell.text, tell.reason) == ("verdict: go", None)
+    assert (tell.text, tell.reason) == ("training is allowed", None)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_pause_is_told_and_remembered() -> None:
     pause = ManualPause(by="anna", reason="MRI")
     state, done = play(msgspec.structs.replace(fetching(), standing=GO), [on.PauseAsked(pause=pause)])
     assert state.record.pause == pause
-    assert told(done) == ["paused by anna", "verdict: paused by anna: MRI"]
+    assert told(done) == ["paused by anna", "no training: paused by anna: MRI"]
     assert not state.standing.go
 
 
@@ -255,7 +255,7 @@ def test_the_aggregator_hears_how_far_the_job_is() -> None:
     state, done = play(training(), [progressed()], expect=["send progress"])
     (send,) = only(do.Send, done)
     assert send.message == m.Progress(
-        study=NAME, round=1, phase="training", verdict="go", step=10, steps=50, loss=0.25
+        study=NAME, round=1, phase="training", verdict="training is allowed", step=10, steps=50, loss=0.25
     )
     assert state.trainer.progress == progressed().frame
 

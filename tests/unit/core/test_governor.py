@@ -257,7 +257,7 @@ def test_no_quiet_time_means_at_once() -> None:
 @pytest.mark.parametrize(
     ("standing", "text"),
     [
-        pytest.param(GO, "go", id="go"),
+        pytest.param(GO, "training is allowed", id="go"),
         pytest.param(FULL, "no memory", id="no"),
         pytest.param(msgspec.structs.replace(NO, objection=None), "settling", id="not judged yet"),
     ],

@@ -52,7 +52,7 @@ def test_the_machine_is_shown_as_it_was_last_seen() -> None:
 
 
 def test_a_verdict_is_shown_with_signal_value_and_threshold() -> None:
-    assert seen(site(standing=GO)).verdict == VerdictView(go=True, text="go", since=GO.since)
+    assert seen(site(standing=GO)).verdict == VerdictView(go=True, text="training is allowed", since=GO.since)
     state, _ = play(site(), [(1, sampled(1, memory_available_mib=10))])
     assert seen(state).verdict == VerdictView(
         go=False,

@@ -182,7 +182,7 @@ def test_a_study_may_have(case: str) -> None:
     read(value)
 
 
-@settings(max_examples=50)
+@settings(max_examples=20)
 @given(study=values_of(s.Study))
 def test_a_study_has_one_digest(study: s.Study) -> None:
     digest = s.study_digest(study)

@@ -40,6 +40,10 @@ TOPICS = [
 ]
 
 
+def test_a_site_subscribes_to_all_that_is_for_it_and_to_nothing_of_others() -> None:
+    assert t.aggregator_branch(SITE) == "fedagent/v1/down/clinic-a/#"
+
+
 @pytest.mark.parametrize(("topic", "address", "message"), TOPICS)
 def test_a_topic_says_sender_and_message(topic: str, address: t.Address, message: type[m.Message]) -> None:
     assert t.parse(f"fedagent/v1/{topic}") == address
