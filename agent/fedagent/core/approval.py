@@ -32,9 +32,7 @@ class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """At most this many rounds; none: as the study says."""
 
 
-def objection(
-    study: Study, round_number: int, approval: Approval | None, kind: RoundKind = RoundKind.EVALUATE
-) -> str | None:
+def objection(study: Study, round_number: int, approval: Approval | None, kind: RoundKind) -> str | None:
     """Why this round of this study may not be worked on here, or None where it may.
 
     Args:

@@ -20,11 +20,11 @@ APPROVAL = Approval(
 
 @pytest.mark.parametrize("round_number", [1, 10])
 def test_an_approved_study_may_train(round_number: int) -> None:
-    assert objection(STUDY, round_number, APPROVAL) is None
+    assert objection(STUDY, round_number, APPROVAL, RoundKind.EVALUATE) is None
 
 
 def test_without_an_approval_nothing_may() -> None:
-    text = objection(STUDY, 1, None)
+    text = objection(STUDY, 1, None, RoundKind.EVALUATE)
     assert text is not None
     assert "sudo fedagent study approve heart-1" in text
 
@@ -40,13 +40,16 @@ def test_without_an_approval_nothing_may() -> None:
     ids=["seed", "purpose", "rounds", "another study"],
 )
 def test_a_study_that_was_changed_is_not_approved(study: object) -> None:
-    text = objection(msgspec.convert(study, type(STUDY)), 1, APPROVAL)
+    text = objection(msgspec.convert(study, type(STUDY)), 1, APPROVAL, RoundKind.EVALUATE)
     assert text is not None
     assert "was changed after its approval" in text
 
 
 def test_the_right_digest_under_another_name_is_no_approval() -> None:
-    assert objection(STUDY, 1, msgspec.structs.replace(APPROVAL, study="heart-2")) is not None
+    assert (
+        objection(STUDY, 1, msgspec.structs.replace(APPROVAL, study="heart-2"), RoundKind.EVALUATE)
+        is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +65,9 @@ def test_the_right_digest_under_another_name_is_no_approval() -> None:
     ],
 )
 def test_rounds_end_where_the_approval_does(rounds: int | None, round_number: int, *, allowed: bool) -> None:
-    text = objection(STUDY, round_number, msgspec.structs.replace(APPROVAL, rounds=rounds))
+    text = objection(
+        STUDY, round_number, msgspec.structs.replace(APPROVAL, rounds=rounds), RoundKind.EVALUATE
+    )
     assert (text is None) == allowed
 
 
