@@ -63,7 +63,7 @@ demo: .venv/installed ## a whole federation on this machine
 test: .venv/installed ## all that must hold before a commit: every step below to the end, then which failed
 	@failed=; for step in $(STEPS); do \
 	  echo "=== $$step"; start=$$EPOCHREALTIME; \
-	  $(MAKE) --no-print-directory $$step && result=passed || { result=FAILED; failed+=" $$step"; }; \
+	  $(MAKE) --no-print-directory MEASURED_APART=yes $$step && result=passed || { result=FAILED; failed+=" $$step"; }; \
 	  LC_ALL=C awk -v s=$$start -v e=$$EPOCHREALTIME -v n=$$step -v r=$$result 'BEGIN {printf "=== %s %s in %.1f s\n", n, r, e - s}'; \
 	done; if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; echo "make test: all passed"
 
@@ -93,8 +93,9 @@ define suite
 	then echo "$(PYTEST) tests/$(1)"; $(PYTEST) tests/$(1); else echo "tests/$(1): nothing here yet"; fi
 endef
 
+# `make test` measures core, wire and security in their own step, and runs their tests there alone.
 unit: .venv/installed ## tests/unit
-	$(PYTEST) tests/unit
+	$(PYTEST) tests/unit $(if $(MEASURED_APART),$(PURE:%=--ignore=tests/unit/%))
 
 component: .venv/installed ## tests/component: daemon with fakes and a manual clock
 	$(call suite,component)
