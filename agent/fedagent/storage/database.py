@@ -27,22 +27,30 @@ class Database:
         self._before, self._after = before_commit, after_commit
         try:
             self.connection = sqlite3.connect(path, isolation_level=None)
-            self.connection.execute("PRAGMA journal_mode=WAL")
-            self.connection.execute("PRAGMA synchronous=FULL")
-            self.connection.execute("PRAGMA foreign_keys=ON")
-            (found,) = self.connection.execute("PRAGMA user_version").fetchone()
-            if found > version:
-                raise StorageError(
-                    f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again"
-                )
-            if found == 0:
-                self.connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}")
-                reach(before_commit)
-                self.connection.execute("COMMIT")
-                reach(after_commit)
+            try:
+                self._prepare(path, schema, version)
+            except BaseException:
+                self.connection.close()
+                raise
         except sqlite3.Error as error:
             raise StorageError(f"cannot open {path}: {error}; check the disk and the file's owner") from error
         path.chmod(0o600)
+
+    def _prepare(self, path: Path, schema: str, version: int) -> None:
+        connection = self.connection
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        (found,) = connection.execute("PRAGMA user_version").fetchone()
+        if found > version:
+            raise StorageError(
+                f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again"
+            )
+        if found == 0:
+            connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}")
+            reach(self._before)
+            connection.execute("COMMIT")
+            reach(self._after)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
