@@ -46,7 +46,7 @@ def test_every_value_comes_back(kind: type[Any], data: st.DataObject) -> None:
         if isinstance(value, union)
     ],
 )
-def test_every_value_of_a_union_comes_back_as_its_own_type(union: Any, value: msgspec.Struct) -> None:
+def test_every_value_of_a_union_comes_back_as_its_own_type(union: type[Any], value: msgspec.Struct) -> None:
     decoded = decode(encode(value), union, limit_bytes=LIMIT)
     assert decoded == value
     assert type(decoded) is type(value)
@@ -56,7 +56,8 @@ def test_there_is_an_example_of_every_member_of_every_union() -> None:
     assert {member for union in UNIONS for member in get_args(union)} <= set(KINDS)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *UNIONS])
+# Not CheckpointNow alone, for it has no field: the one byte of an empty map is one. Frames are read as their union only.
+@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind is not f.CheckpointNow), *UNIONS])
 @settings(max_examples=50)
 @given(data=st.binary(max_size=300))
 def test_random_bytes_are_a_wire_error(kind: type[Any], data: bytes) -> None:
