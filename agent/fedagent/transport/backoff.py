@@ -20,6 +20,9 @@ CONTESTED_S: Final = (30.0, 60.0)
 CUT_SHORT: Final = 3
 """So many accepted connections in a row that were soon closed look like that (mosquitto 2.0.11 does not say it)."""
 
+RIVAL_S: Final = 90.0
+"""A rival that waits as it must is back by then: the one of the two who is left in peace meanwhile is told as well."""
+
 _random: Final = secrets.SystemRandom()
 
 
@@ -30,6 +33,12 @@ class Backoff:
         """Begins with the shortest wait."""
         self._attempt = 0
         self._cut_short = 0
+        self._thrown_out = 0
+
+    @property
+    def rivalled(self) -> bool:
+        """Somebody else may use our identity: a reason to say so, none to wait if we are left in peace for a while."""
+        return max(self._cut_short, self._thrown_out) >= CUT_SHORT
 
     @property
     def contested(self) -> bool:
@@ -47,6 +56,7 @@ class Backoff:
         self._attempt = 1 if lived_s > STABLE_S else self._attempt + 1
         if accepted:
             self._cut_short = self._cut_short + 1 if lived_s < STABLE_S else 0
+            self._thrown_out = self._thrown_out + 1 if lived_s < RIVAL_S else 0
         if taken_over:
             self._cut_short = max(self._cut_short, CUT_SHORT)
 

@@ -34,8 +34,7 @@ class Mailbox:
         self._database, self._signer, self._trust = database, signer, trust
         row = database.connection.execute("SELECT next FROM sequence").fetchone()
         # Not only the stored number: a database that was lost or restored must not make us repeat ourselves.
-        clock = time.time_ns() // 1_000_000 << 16
-        self._next = max(row[0] if row else 0, clock)
+        self._next = max(row[0] if row else 0, _clock())
         self._reserved = 0
         self._will = 0
         self._seen: dict[tuple[str, str], int] = {
@@ -102,7 +101,9 @@ class Mailbox:
             self._reserve(self._next)
             self._next += 1
             return self._next - 1
-        self._next = max(self._next, self._will + 1)  # past the will of the connection before
+        # Past the will of the connection before, and past a clone of this machine that spoke meanwhile: a peer that heard
+        # the clone would take all that we say for repeats.
+        self._next = max(self._next, self._will + 1, _clock())
         self._will = self._next + _WILL_AHEAD
         self._reserve(self._will)
         return self._will
@@ -121,3 +122,8 @@ class Mailbox:
             with self._database.transaction() as connection:
                 connection.execute(statement, (limit,))
         self._reserved = limit
+
+
+def _clock() -> int:
+    """A number that no sender of messages reaches by counting: 65,536 a millisecond."""
+    return time.time_ns() // 1_000_000 << 16

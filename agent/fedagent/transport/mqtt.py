@@ -144,7 +144,7 @@ class MqttLink:
             ending = await self._connect_and_serve()
             lived_s = clock() - started
             self._backoff.ended(lived_s, accepted=ending.accepted, taken_over=ending.taken_over)
-            self._tell(f"{ending.reason}; {_CONTESTED}" if self._backoff.contested else ending.reason)
+            self._tell(f"{ending.reason}; {_CONTESTED}" if self._backoff.rivalled else ending.reason)
             await self._backoff.wait()
 
     def _tell(self, reason: str) -> None:

@@ -1,7 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waits between attempts to connect."""
 
-from fedagent.transport.backoff import CONTESTED_S, CUT_SHORT, LONGEST_S, SHORTEST_S, STABLE_S, Backoff
+from fedagent.transport.backoff import (
+    CONTESTED_S,
+    CUT_SHORT,
+    LONGEST_S,
+    RIVAL_S,
+    SHORTEST_S,
+    STABLE_S,
+    Backoff,
+)
 
 
 def longest_of(backoff: Backoff) -> float:
@@ -42,3 +50,14 @@ def test_connections_that_are_cut_short_again_and_again_count_as_contested() -> 
     assert backoff.contested
     backoff.ended(STABLE_S, accepted=True, taken_over=False)
     assert not backoff.contested
+
+
+def test_who_is_thrown_out_by_a_rival_that_waits_is_told_but_need_not_wait() -> None:
+    backoff = Backoff()
+    for _ in range(CUT_SHORT):
+        assert not backoff.rivalled
+        backoff.ended(CONTESTED_S[1], accepted=True, taken_over=False)
+    assert backoff.rivalled
+    assert longest_of(backoff) <= 2 * SHORTEST_S
+    backoff.ended(RIVAL_S, accepted=True, taken_over=False)
+    assert not backoff.rivalled

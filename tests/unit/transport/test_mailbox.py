@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Numbers that rise, and letters that count once."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_a_will_counts_after_all_that_was_said_on_its_connection_and_before_the_
     assert aggregator.open(*site.seal(online), NOW)
     assert aggregator.open(*first_will, NOW) is None
     assert aggregator.open(*second_will, NOW)
+
+
+def test_a_machine_is_heard_again_on_its_next_connection_when_a_clone_of_it_spoke(make: Make) -> None:
+    original, aggregator = make("clinic-a"), make("aggregator")
+    online = Presence(online=True, version="1", protocol=1)
+    clone = make("clinic-a")
+    assert aggregator.open(*clone.seal(online), NOW)
+    assert aggregator.open(*original.seal(online), NOW) is None
+    spoke_at = time.time_ns() // 1_000_000
+    while time.time_ns() // 1_000_000 == spoke_at:
+        pass
+    original.seal(Presence(online=False, version="1", protocol=1))  # the will of the next connection
+    assert aggregator.open(*original.seal(online), NOW)
