@@ -17,7 +17,7 @@ from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.metrics import following
 from fedagent.aggregator.models import Models, Published
 from fedagent.aggregator.post import Post
-from fedagent.aggregator.rounds import ACTIVE, Round, open_round, part_of, sites_in, step
+from fedagent.aggregator.rounds import ACTIVE, Round, left_out, open_round, part_of, sites_in, step
 from fedagent.aggregator.store import ModelRecord, Store, StudyRecord, running
 from fedagent.aggregator.tables import STUDY_TABLE, PartPhase, RoundPhase, StudyEvent, StudyPhase, advance
 from fedagent.core.facts import Instant
@@ -324,13 +324,11 @@ class Conductor:
         if model is not None or kind is RoundKind.ENDED:
             self._retire(self._store.model(study.name, number - 1))
         what = _NEXT[kind].format(number=number + 1)
+        absent = f" without {', '.join(left_out(after))}" if left_out(after) else ""
         log.info(
-            "study %s round %d closed: %s",
-            study.name,
-            number,
-            what,
+            "study %s round %d closed%s: %s", study.name, number, absent, what,
             extra={"study": study.name, "round": number},
-        )
+        )  # fmt: skip
         self.announce(self._store.study(study.name))
 
     def _end(self, record: StudyRecord, event: StudyEvent, text: str, now: Instant) -> None:

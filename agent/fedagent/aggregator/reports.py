@@ -7,7 +7,7 @@ Rule: every wait is shown with its reason.
 import msgspec
 
 from fedagent.aggregator.metrics import best_model
-from fedagent.aggregator.rounds import Part, Round
+from fedagent.aggregator.rounds import Part, Round, left_out
 from fedagent.aggregator.store import Store, StudyRecord
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire.messages import MetricValue
@@ -36,6 +36,8 @@ class StudyStatus(msgspec.Struct, frozen=True, kw_only=True):
     quorum: int
     reason: str
     parts: tuple[PartStatus, ...]
+    left_out: tuple[str, ...]
+    """The sites without which the round before was closed."""
     metrics: dict[str, float]
     best_model: int | None
 
@@ -55,6 +57,7 @@ def study_status(store: Store, record: StudyRecord) -> StudyStatus:
     """One study's status."""
     study = record.study
     round_ = store.current_round(study.name)
+    before = store.round(study.name, round_.number - 1) if round_ else None
     results = store.results(study.name)
     return StudyStatus(
         name=study.name,
@@ -68,6 +71,7 @@ def study_status(store: Store, record: StudyRecord) -> StudyStatus:
         quorum=study.federation.quorum,
         reason=_reason(record, round_),
         parts=_parts(store, round_) if round_ else (),
+        left_out=left_out(before) if before else (),
         metrics=_values(results[-1].combined) if results else {},
         best_model=best_model(results, study.federation.best_by),
     )

@@ -116,6 +116,11 @@ def sites_in(round_: Round, *phases: PartPhase) -> tuple[str, ...]:
     return tuple(part.site for part in round_.parts if part.phase in phases)
 
 
+def left_out(round_: Round) -> tuple[str, ...]:
+    """The sites without which a closed round was closed, in the order of their names."""
+    return tuple(part.site for part in round_.parts if part.phase is not PartPhase.FOLDED)
+
+
 def step(round_: Round, event: Event, now: float) -> Outcome:
     """The round after this event, and what is to be done; a repeat changes nothing and is answered again.
 

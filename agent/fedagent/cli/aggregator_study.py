@@ -137,6 +137,8 @@ def _status_lines(status: StudyStatus) -> list[str]:
         lines.append(f"  {status.reason}")
     if status.deadline_at is not None and status.phase == "running":
         lines.append(f"  deadline {local_time(status.deadline_at)}, quorum {status.quorum}")
+    if status.left_out and status.round:
+        lines.append(f"  round {status.round - 1} closed without {', '.join(status.left_out)}")
     if status.metrics:
         lines.append(
             "  last metrics: " + ", ".join(f"{name} {value:.4f}" for name, value in status.metrics.items())
