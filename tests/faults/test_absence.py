@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is late, silent, stopped or there twice: the round has an end and a reason, and the model is the same.
+
+The study's model does not depend on who takes part, so each of these must give the model of the undisturbed run.
+"""
+
+import os
+import signal
+import threading
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from fedagent.aggregator.reports import StudyStatus
+from fedagent.aggregator.store import Store
+from fedagent.demo.hospital import Hospital
+from fedagent.demo.processes import module
+from tests.fakes.mqtt_proxy import nth, tell
+from tests.faults.arena import AGGREGATOR, LIMIT_S, SITE_PROGRAM, Arena, Prepared, transfer_study
+from tests.faults.conftest import Digest
+
+pytestmark = pytest.mark.timeout(400)
+
+STOPPED_S = 35.0
+"""Longer than the broker waits for a sign of life: one and a half times the keepalive of 20 s."""
+
+SHORT = transfer_study("north", "south", rounds=3, parameters=80_000, deadline_s=6.0, quorum=1)
+WIDE = transfer_study("east", "north", "south", "west")
+CONTESTED = "does another machine use the same certificate?"
+PLAIN = transfer_study("north", "south")
+
+
+def study_status(arena: Arena) -> StudyStatus:
+    printed = arena.fedaggregator("study", "status", arena.study.name, "--json")
+    return msgspec.json.decode(printed, type=list[StudyStatus])[0]
+
+
+def took_part(arena: Arena) -> list[set[str]]:
+    """Whose updates were folded, round by round."""
+    store = Store(arena.centre / "state" / "aggregator.sqlite")
+    try:
+        return [{site.site for site in result.sites} for result in store.results(arena.study.name)]
+    finally:
+        store.close()
+
+
+def test_an_aggregator_that_stands_still_under_uploads_loses_none(
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest
+) -> None:
+    expected = undisturbed(WIDE)
+    arena, uploading = Arena(prepared, tmp_path, WIDE), threading.Event()
+    with arena.running(), arena.proxy("north", up=tell(uploading, nth("chunk", 5))):
+        programs = arena.start_all()
+        assert uploading.wait(LIMIT_S)
+        os.kill(programs[AGGREGATOR].pid, signal.SIGSTOP)
+        threading.Event().wait(STOPPED_S)
+        os.kill(programs[AGGREGATOR].pid, signal.SIGCONT)
+        assert arena.final_model(2 * LIMIT_S) == expected
+
+
+def test_a_site_that_joins_late_takes_part_from_then_on(
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest
+) -> None:
+    expected = undisturbed(SHORT)
+    arena = Arena(prepared, tmp_path, SHORT)
+    with arena.running():
+        arena.launch(AGGREGATOR)
+        arena.launch("north")
+        arena.wait("round 2", arena.in_round("north", 2), LIMIT_S)
+        arena.launch("south")
+        assert arena.final_model() == expected
+    rounds = took_part(arena)
+    assert rounds[0] == {"north"}
+    assert "south" in set().union(*rounds)
+
+
+def test_a_site_that_never_answers_is_not_waited_for_beyond_the_deadline(
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest
+) -> None:
+    expected = undisturbed(SHORT)
+    arena = Arena(prepared, tmp_path, SHORT)
+    absent = arena.hospitals.pop()
+    with arena.running():
+        arena.start_all()
+        arena.wait("the first update", lambda: arena.phases().get("north") == "delivered", LIMIT_S)
+        assert absent.name in study_status(arena).reason
+        arena.wait("round 2", arena.in_round("north", 2), LIMIT_S)
+        shown = arena.fedaggregator("study", "status", SHORT.name)
+        assert f"round 1 closed without {absent.name}" in shown
+        assert arena.final_model() == expected
+    assert took_part(arena) == [{"north"}] * 4  # three of training, one of evaluation
+
+
+def test_an_update_that_comes_after_the_close_is_refused_with_its_reason(
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest
+) -> None:
+    expected = undisturbed(SHORT)
+    arena, offered = Arena(prepared, tmp_path, SHORT), threading.Event()
+    with arena.running(), arena.proxy("south", up=tell(offered, nth("manifest", 1))):
+        programs = arena.start_all()
+        assert offered.wait(LIMIT_S)
+        os.kill(programs["south"].pid, signal.SIGSTOP)
+        arena.wait("round 2", arena.in_round("north", 2), LIMIT_S)
+        os.kill(programs["south"].pid, signal.SIGCONT)
+        assert arena.final_model() == expected
+    assert "ended our part in round 1: the round is closed" in arena.hospital("south").log.read_text()
+
+
+def test_two_daemons_with_one_identity_are_told_and_do_no_harm(
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest
+) -> None:
+    expected = undisturbed(PLAIN)
+    arena = Arena(prepared, tmp_path, PLAIN)
+    original = arena.hospital("north")
+    copied = arena.clone("north", tmp_path / "cloned-machine")
+    with arena.running():
+        arena.launch(AGGREGATOR)
+        arena.launch("north")
+        arena.wait("the connection", lambda: connected(original), LIMIT_S)
+        words = module(SITE_PROGRAM, "run", "--config", str(copied.config))
+        arena.programs.start("clone", words, copied.log)
+        for hospital in (original, copied):
+            arena.wait("the explanation", partial(explained, hospital), 2 * LIMIT_S)
+        arena.programs.kill("clone")
+        arena.launch("south")
+        assert arena.final_model(2 * LIMIT_S) == expected
+    for hospital in (original, copied):
+        assert hospital.log.read_text().count("connected to the broker") < 8
+
+
+def connected(hospital: Hospital) -> bool:
+    status = hospital.status()
+    return status is not None and status.connected
+
+
+def explained(hospital: Hospital) -> bool:
+    return CONTESTED in hospital.log.read_text()
