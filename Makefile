@@ -8,6 +8,7 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 FUZZ_SECONDS ?= 60
+MODEL_RUNS ?= 10000
 ARGS ?=
 BIN := .venv/bin
 # More for every pytest run, for example: make unit PYTEST_ARGS='-k governor -x'
@@ -118,8 +119,9 @@ fuzz: .venv/installed ## tests/fuzz for FUZZ_SECONDS
 	else mkdir -p build/fuzz/corpus; \
 	  $(BIN)/python tests/fuzz/fuzz_decoders.py -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/fuzz/ build/fuzz/corpus; fi
 
-test-faults: .venv/installed ## tests/faults: kill, cut and fill at every failpoint (long)
+test-faults: .venv/installed ## tests/faults: kill, cut and fill at every failpoint, and MODEL_RUNS of the federation's model (long)
 	$(call suite,faults)
+	FEDAGENT_MODEL_RUNS=$(MODEL_RUNS) $(PYTEST) tests/component/test_federation_model.py
 
 test-system: .venv/installed ## tests/system: packages, units and whole machines (long, as root)
 	$(call suite,system)
