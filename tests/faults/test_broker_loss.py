@@ -18,6 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 STUDY = transfer_study("north", "south")
 VICTIM = "north"
 DROPPED = "being dropped"
+WINDOW = 32
+"""Chunks of one site under way at once: more than the tiny queue holds."""
 
 
 @pytest.mark.parametrize(
@@ -43,13 +45,13 @@ def test_a_killed_broker_changes_no_model(
 
 
 def limit_queues(arena: Arena, limits: str) -> None:
-    """Instead of the limits that the study centre sets; more is under way at once than a tiny queue holds."""
+    """Instead of the limits that the study centre sets."""
     settings = arena.centre / "mosquitto.conf"
     text, count = re.subn(r"(?m)^max_(queued|inflight)_messages .*\n", "", settings.read_text())
     assert count == 2
     settings.write_text(limits + text)
     for name in (AGGREGATOR, *STUDY.federation.sites):
-        arena.configure(name, "transfer", window=8)
+        arena.configure(name, "transfer", window=WINDOW)
 
 
 def test_with_mosquittos_default_queues_nothing_is_dropped(

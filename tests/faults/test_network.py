@@ -52,7 +52,7 @@ def test_a_line_that_is_cut_again_and_again_changes_no_model(
 ) -> None:
     expected = undisturbed(LARGE)
     arena = Arena(prepared, tmp_path, LARGE)
-    with arena.running(), arena.proxy("north", up=cut_every(80), down=cut_every(130)) as proxy:
+    with arena.running(), arena.proxy("north", up=cut_every(80)) as proxy:
         arena.start_all()
         assert arena.final_model(3 * LIMIT_S) == expected
         assert proxy.connections > 2
