@@ -97,6 +97,7 @@ class Daemon:
         self._sampler = Sampler(Path("/"))
         self._approvals = ApprovalFolder(Path(settings.paths.approvals))
         self._service = ServiceStatus()
+        self._waiting, self._most_waiting = 0, 2 * (settings.transfer.window + CONTROL_MESSAGES)
         self._link = self._make_link()
         self._transfers = self._make_transfers()
         self._link.on_room = self._transfers.pump
@@ -174,6 +175,12 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._put, Reload())
 
     def _put(self, item: Item) -> None:
+        """Into the inbox. A broker that ignores our receive maximum gets a new connection, not our memory."""
+        if isinstance(item, Arrived):
+            if self._waiting >= self._most_waiting:
+                self._link.renew("the broker sent more messages than we said we take at once")
+                return
+            self._waiting += 1
         self._inbox.put_nowait(item)
 
     # --- the one consumer -------------------------------------------------------------------------------------------
@@ -244,6 +251,7 @@ class Daemon:
 
     def _receive(self, arrived: Arrived) -> bool:
         """A message: verified, stepped, made durable, then acknowledged. One that is wrong changes nothing."""
+        self._waiting -= 1
         ended = False
         try:
             if arrived.topic.startswith(f"{PREFIX}all/blob/"):
