@@ -89,4 +89,5 @@ def _loss(status: SiteStatus, study: StudyView | None) -> str:
     if status.trainer.loss is not None:
         return f"{status.trainer.loss:.3f}"
     metrics = {metric.name: metric.value for metric in study.metrics} if study else {}
-    return f"{metrics['training_loss']:.3f}" if "training_loss" in metrics else ""
+    loss = metrics.get("training_loss", metrics.get("loss"))
+    return "" if loss is None else f"{loss:.3f}"
