@@ -216,14 +216,6 @@ class MqttProxy:
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the proxy does not end"
 
-    def freeze(self) -> None:
-        """Every connection of now is half-open; the next ones work."""
-        self._loop.call_soon_threadsafe(self._each, _Carried.freeze)
-
-    def cut(self) -> None:
-        """Every connection of now is reset."""
-        self._loop.call_soon_threadsafe(self._each, _Carried.cut)
-
     def _each(self, act: Callable[["_Carried"], None]) -> None:
         for carried in list(self._open):
             act(carried)
