@@ -51,7 +51,7 @@ HEALED_STEP_S: Final = 10.0
 SEEDS = st.integers(0, 2**32 - 1)
 PAUSE: Final = on.PauseAsked(pause=ManualPause(by="anna"))
 A_SITE = st.sampled_from(SITES)
-A_PARTY = st.sampled_from(PARTIES)
+A_PARTY = st.sampled_from([AGGREGATOR, *PARTIES])
 A_STUDY = st.sampled_from(STUDIES)
 
 

@@ -101,7 +101,7 @@ class Federation:
 
     def at_the_aggregator(self, aggregator: MemoryAggregator, dice: random.Random) -> list[Action]:
         found: list[Action] = [(AGGREGATOR, aggregator.consume)] if aggregator.busy else []
-        if aggregator.jobs:
+        if aggregator.jobs and dice.randrange(5) == 0:  # long work: much happens meanwhile
             spoiled = dice.choice(SITES) if self.fails(dice) else None
             found.append((AGGREGATOR, partial(aggregator.do_job, spoiled)))
         return found

@@ -43,7 +43,7 @@ from tests.fakes.memory import (
     site_database,
     tokens_of,
 )
-from tests.fakes.network import seal, unseal
+from tests.fakes.network import RECEIVE_MAXIMUM, seal, unseal
 from tests.fakes.world import TRUST, WINDOW, World, signer_of
 
 POLICY: Final = GovernorSettings(resume_after_s=1.0, pause_limit_s=30.0)
@@ -288,6 +288,7 @@ class MemoryDaemon(site_app.Daemon):
             trainer=TrainerSettings(keep_warm_s=60.0),
         )
         self._inbox = asyncio.Queue()
+        self._waiting, self._most_waiting = 0, 2 * RECEIVE_MAXIMUM
         self._database = disk.database
         self._mailbox = Mailbox(disk.database, signer_of(Identity(Role.SITE, name)), TRUST)
         self._outbox = Outbox(disk.database)

@@ -24,6 +24,9 @@ AGGREGATOR: Final = "aggregator"
 QUEUE: Final = 200
 """Messages that the broker keeps for one client; what comes then is dropped, as Mosquitto does."""
 
+RECEIVE_MAXIMUM: Final = 16
+"""Messages that the broker sends before one is acknowledged."""
+
 
 class Died(BaseException):
     """The process is gone, whatever it was doing."""
@@ -210,7 +213,9 @@ class Network:
 
     def waits(self, name: str) -> bool:
         link = self.links[name]
-        return link.connected and any(each.sent != link.number for each in self.session(name).queue)
+        queue = self.session(name).queue if link.connected else ()
+        sent = sum(each.sent == link.number for each in queue)
+        return sent < min(RECEIVE_MAXIMUM, len(queue))
 
     def deliver(self, name: str) -> None:
         """Hands the client its next message, or another one, if messages overtake."""
