@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedagent.aggregator import control
 from fedagent.aggregator.app import WAITING
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire import messages as m
@@ -79,6 +80,30 @@ def test_a_site_that_was_away_for_rounds_hears_where_the_study_is(centre: Centre
     assert away.announcement.round_kind is m.RoundKind.ENDED
     (refusal,) = {message.reason for message in heard(away, m.Refusal) if isinstance(message, m.Refusal)}
     assert refusal is m.Reason.ROUND_CLOSED
+
+
+def test_a_site_is_told_of_a_study_that_it_does_not_know_and_of_no_end_that_it_knows(centre: Centre) -> None:
+    site = centre.sites["clinic-a"]
+    nothing = m.SiteHello(version="0.1.0", protocol=1)
+
+    async def script() -> None:
+        async with centre.running():
+            site.offers = False
+            await centre.begin(study(rounds=1, quorum=3))
+            await centre.until_part("clinic-a", PartPhase.JOINED)
+            for hello, more in ((nothing, 1), (position(None), 0)):
+                before = len(heard(site, m.Announcement))
+                await answered(centre, site, hello)
+                await answered(centre, site, position(None))  # all that the first hello led to was said
+                assert len(heard(site, m.Announcement)) - before == more
+            await centre.ask(control.StopStudy(name="transfer", text="enough"))
+            for number, more in ((1, 1), (2, 0)):
+                before = len(heard(site, m.Announcement))
+                await answered(centre, site, position(None, number))
+                await answered(centre, site, position(None, 2))
+                assert len(heard(site, m.Announcement)) - before == more
+
+    play(script())
 
 
 def test_a_site_that_approved_another_version_is_told_so(centre: Centre) -> None:
