@@ -52,7 +52,7 @@ INBOX: Final = 4096
 """More than the broker, the trainer and the operators can have under way at once; a full inbox is an error of ours."""
 
 ACTIVE_SAMPLE_S: Final = 0.1
-PARKED_SAMPLE_S: Final = 0.5
+PARKED_SAMPLE_S: Final = 1.0
 CONTROL_MESSAGES: Final = 16
 """Room for control messages beside a window of chunks in the broker's receive maximum."""
 
