@@ -25,6 +25,7 @@ Outcome = tuple[AgentState, list[do.Command]]
 
 _KEYED: Final = (Phase.FETCHING, Phase.READY)
 _MAY_BE_REVOKED: Final = (Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING)
+_JUDGED: Final = (m.Reason.NOT_FINITE, m.Reason.UNREADABLE)
 OBSERVING: Final = 'mode = "observe": this site governs and records, and never trains'
 
 
@@ -299,7 +300,9 @@ def hear_receipt(state: AgentState, message: m.Receipt, now: Instant) -> Outcome
 def hear_refusal(state: AgentState, message: m.Refusal | m.Cancel, now: Instant) -> Outcome:
     """The aggregator will not take this round's update: nothing of it stays."""
     name = message.study
-    study = _current(state, name, message.round, (*_MAY_BE_REVOKED, Phase.UNAPPROVED, Phase.SPOOLED))
+    # Of what was delivered only the fold can say that it is no use; a closed round is no news about it.
+    judged = (Phase.DELIVERED,) if message.reason in _JUDGED else ()
+    study = _current(state, name, message.round, (*_MAY_BE_REVOKED, Phase.UNAPPROVED, Phase.SPOOLED, *judged))
     if study is None:
         answers = _current(state, name, message.round, (Phase.DECLINED,)) is not None
         return state, [do.Strike(key=f"{name}/decline")] if answers else []

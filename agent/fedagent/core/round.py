@@ -50,7 +50,7 @@ TABLE: Final[dict[tuple[Phase, Trigger], Phase]] = (
     {(phase, Trigger.ANNOUNCED): Phase.UNAPPROVED for phase in Phase}
     | {(phase, Trigger.STUDY_ENDED): Phase.ENDED for phase in Phase}
     | {(phase, Trigger.REVOKED): Phase.UNAPPROVED for phase in _WORKING}
-    | {(phase, Trigger.REFUSED): Phase.DECLINED for phase in _OPEN}
+    | {(phase, Trigger.REFUSED): Phase.DECLINED for phase in (*_OPEN, Phase.DELIVERED)}
     | {(phase, Trigger.FAILED): Phase.DECLINED for phase in _WORKING}
     | {
         (Phase.UNAPPROVED, Trigger.APPROVED): Phase.JOINING,

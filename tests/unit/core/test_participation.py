@@ -281,3 +281,17 @@ def test_the_position_of_a_study_is_its_round_phase_and_update() -> None:
         m.StudyPosition(study=NAME, round=1, phase="sending the update", update=UPDATE),
     )
     assert positions(ready().studies.values())[0].update is None
+
+
+def test_a_delivered_update_that_the_fold_cannot_use_is_declined_with_its_reason() -> None:
+    refused = m.Refusal(study=NAME, round=1, reason=m.Reason.NOT_FINITE, text="it holds NaN")
+    state, done = play(delivered(), [heard(refused)])
+    study = state.studies[NAME]
+    assert (study.phase, study.note) == (Phase.DECLINED, "it holds NaN")
+    assert told(done) == ["study heart-1: the aggregator ended our part in round 1: it holds NaN"]
+
+
+def test_that_a_round_is_closed_changes_nothing_about_what_was_delivered() -> None:
+    before = delivered()
+    state, done = play(before, [refusal()])
+    assert (state, done) == (before, [])

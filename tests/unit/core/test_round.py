@@ -35,6 +35,7 @@ LEGAL: dict[tuple[Phase, Trigger], Phase] = {
     # the aggregator does not want us
     (P.UNAPPROVED, T.REFUSED): P.DECLINED,
     (P.JOINING, T.REFUSED): P.DECLINED,
+    (P.DELIVERED, T.REFUSED): P.DECLINED,
     (P.FETCHING, T.REFUSED): P.DECLINED,
     (P.READY, T.REFUSED): P.DECLINED,
     (P.TRAINING, T.REFUSED): P.DECLINED,
