@@ -1,23 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The control socket: one JSON line asks, one JSON line answers, then the connection ends.
+"""What the aggregator's control socket is asked, and what it answers.
 
 Rule: only root and the daemon's own user may ask (SO_PEERCRED, unix(7)). Reports need no daemon: commands read the store.
 """
 
 import asyncio
 import os
-import socket
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from fedagent.errors import FedagentError, StorageError, UnavailableError, UsageError
+from fedagent.errors import FedagentError, UsageError, WireError
+from fedagent.transport import control_socket
 from fedagent.wire.study import Study
 
-LINE_BYTES: Final = 1_048_576
 ANSWER_S: Final = 30.0
 
 
@@ -82,42 +80,19 @@ async def serve(path: Path, on_asked: Callable[[Asked], None]) -> asyncio.Server
         StorageError: the socket cannot be made.
     """
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer(line: bytes, peer: control_socket.Peer) -> AnyAnswer:
+        if peer.user_id not in (0, os.geteuid()):
+            return Problem(text="only root and the aggregator's own user may do this: try sudo")
         try:
-            async with asyncio.timeout(ANSWER_S):
-                reply = await _reply(reader, writer, on_asked)
-                writer.write(msgspec.json.encode(reply) + b"\n")
-                await writer.drain()
-        except (TimeoutError, ConnectionError, ValueError):
-            pass  # Whoever asked is gone, or asked too much: nobody is there to be told.
-        finally:
-            writer.close()
+            request: AnyAsk = control_socket.parse(line, AnyAsk)
+        except WireError as error:
+            return Problem(text=str(error))
+        asked = asyncio.get_running_loop().create_future()
+        on_asked(Asked(request, asked))
+        answered: AnyAnswer = await asked
+        return answered
 
-    try:
-        server = await asyncio.start_unix_server(answer, path, limit=LINE_BYTES)
-        os.chmod(path, 0o600)  # noqa: PTH101 (one system call on a local socket)
-    except OSError as error:
-        raise StorageError(
-            f"cannot listen on {path}: {error.strerror}; correct the folder's owner"
-        ) from error
-    return server
-
-
-async def _reply(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_asked: Callable[[Asked], None]
-) -> AnyAnswer:
-    connection = writer.get_extra_info("socket")
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    if struct.unpack("3i", credentials)[1] not in (0, os.geteuid()):
-        return Problem(text="only root and the aggregator's own user may do this: try sudo")
-    try:
-        request = msgspec.json.decode(await reader.readline(), type=AnyAsk)
-    except msgspec.DecodeError as error:
-        return Problem(text=f"the request is not understood: {error}")
-    asked = asyncio.get_running_loop().create_future()
-    on_asked(Asked(request, asked))
-    answer: AnyAnswer = await asked
-    return answer
+    return await control_socket.listen(path, answer, mode=0o600, limit_s=ANSWER_S)
 
 
 def ask(path: Path, request: AnyAsk) -> None:
@@ -128,16 +103,8 @@ def ask(path: Path, request: AnyAsk) -> None:
         UsageError: the request makes no sense now.
         FedagentError: the daemon refused.
     """
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(ANSWER_S)
-            connection.connect(str(path))
-            connection.sendall(msgspec.json.encode(request) + b"\n")
-            with connection.makefile("rb") as lines:
-                answer = msgspec.json.decode(lines.readline(LINE_BYTES), type=AnyAnswer)
-    except (OSError, msgspec.DecodeError) as error:
-        raise UnavailableError(
-            f"fedaggregator is not running (nobody answers at {path}): systemctl start fedaggregator"
-        ) from error
+    answer: AnyAnswer = control_socket.ask(
+        path, request, AnyAnswer, program="fedaggregator", limit_s=ANSWER_S
+    )
     if isinstance(answer, Problem):
         raise (UsageError if answer.usage else FedagentError)(answer.text)

@@ -15,6 +15,7 @@ import pytest
 
 from fedagent.errors import FedagentError, StorageError, UnavailableError
 from fedagent.site import control
+from fedagent.transport import control_socket
 from tests.fakes.daemon import FakeDaemon
 from tests.fakes.scenes import NAME, STUDY, sending, site
 
@@ -141,7 +142,7 @@ def test_a_member_of_the_group_may_whatever_group_the_process_has(monkeypatch: p
         pytest.skip("no group of this machine lists a member")
     monkeypatch.setattr(control, "ADMINISTRATORS", group.gr_name)
     monkeypatch.setattr(control, "_user_name", lambda _: group.gr_mem[0])
-    assert control._may_administrate(54321, 54321)
+    assert control._may_administrate(control_socket.Peer(54321, 54321))
 
 
 # --- what is not understood -----------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def test_what_is_not_understood_is_said_and_harms_nobody(
 
 @pytest.mark.usefixtures("daemon")
 def test_a_line_without_end_is_cut_off(runtime: Path) -> None:
-    assert spoken(runtime, b"a" * (3 * control.LINE_BYTES)) == b""
+    assert spoken(runtime, b"a" * (3 * control_socket.LINE_BYTES)) == b""
     assert isinstance(control.ask(runtime, control.AskStatus()), control.StatusAnswer)
 
 
