@@ -7,12 +7,11 @@ Rule: what is checked here is what the daemon would say at its start.
 import argparse
 import tomllib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines
 from fedagent.storage.settings import overlays, read_settings
 
@@ -25,14 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="check|show",
         help="check: only say whether it is right; show: what is in force, and which file says so",
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    options.add_config(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, StorageError, UsageError
@@ -22,7 +23,6 @@ from fedagent.storage.files import write_atomically
 from fedagent.storage.settings import read_settings
 from fedagent.wire.values import Name
 
-CONFIG: Final = Path("/etc/fedagent/fedagent.toml")
 PROGRAM: Final = (sys.executable, "-m", "fedagent.trainer.snapshot")
 
 
@@ -36,8 +36,8 @@ class Added(msgspec.Struct, frozen=True, kw_only=True):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent dataset``."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, default=CONFIG, metavar="FILE", help=f"default: {CONFIG}")
-    common.add_argument("--json", action="store_true", help="print the result as JSON")
+    options.add_config(common)
+    options.add_json(common)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     actions.add_parser("list", parents=[common], help="all datasets, each with its current snapshot")
     add = actions.add_parser("add", parents=[common], help="write a first definition for a CSV file")

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from cryptography import x509
 
+from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines, tell_lines
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, UsageError, WireError
@@ -30,7 +31,6 @@ from fedagent.security.certificates import (
 from fedagent.storage.files import write_atomically
 from fedagent.storage.settings import read_settings
 
-CONFIG: Final = Path("/etc/fedagent/fedagent.toml")
 SERVICE_USER: Final = "fedagent"
 STDOUT: Final = "-"
 _LOOSE: Final = 0o077
@@ -74,10 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ca", type=Path, metavar="FILE", help="with --certificate: the authority's certificate"
     )
-    parser.add_argument(
-        "--config", type=Path, default=CONFIG, metavar="FILE", help=f"settings file (default: {CONFIG})"
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    options.add_config(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -19,8 +19,6 @@ from fedagent import VERSION
 from fedagent.cli.output import tell_lines
 from fedagent.errors import FedagentError, UsageError
 
-CONFIG: Final = "/etc/fedagent/fedagent.toml"
-
 
 class Command(NamedTuple):
     """A command: the module that has ``add_arguments(parser)`` and ``run(arguments)``, and its line in ``--help``."""

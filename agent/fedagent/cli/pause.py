@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Final
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.cli.output import print_lines
 from fedagent.errors import UsageError
 from fedagent.site import control
@@ -24,13 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--for", dest="duration", metavar="TIME", help="such as 90s, 30m, 4h, 2d (default: until resumed)"
     )
     parser.add_argument("--reason", default="", help="shown to whoever asks why")
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
+    options.add_config(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

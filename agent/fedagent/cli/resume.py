@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.cli.output import print_lines
 from fedagent.site import control
 from fedagent.storage.settings import read_settings
@@ -12,13 +12,7 @@ from fedagent.storage.settings import read_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent resume``."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
+    options.add_config(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

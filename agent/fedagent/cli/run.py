@@ -6,9 +6,8 @@ Rule: imports only what the daemon needs.
 
 import argparse
 import asyncio
-from pathlib import Path
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.journal import log_to_stderr
 from fedagent.site.app import Daemon
 from fedagent.storage.settings import read_settings
@@ -16,13 +15,7 @@ from fedagent.storage.settings import read_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent run``."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
+    options.add_config(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ Rule: the running daemon answers; when it is down this says so and exits with 69
 import argparse
 from pathlib import Path
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.cli.output import local_time, print_json, print_lines, size
 from fedagent.errors import UnavailableError
 from fedagent.site import control
@@ -17,14 +17,8 @@ from fedagent.storage.settings import read_settings
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent status``."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    options.add_config(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

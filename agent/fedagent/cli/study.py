@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import tomli_w
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines
 from fedagent.cli.status import fetch
 from fedagent.core.approval import Approval
@@ -43,14 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COUNT",
         help="approve: at most so many rounds (default: as the study says)",
     )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    options.add_config(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

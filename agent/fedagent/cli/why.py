@@ -5,23 +5,16 @@ Rule: the same words as the journal's.
 """
 
 import argparse
-from pathlib import Path
 
-from fedagent.cli.main import CONFIG
+from fedagent.cli import options
 from fedagent.cli.output import local_time, print_json, print_lines
 from fedagent.cli.status import fetch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of ``fedagent why``."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=Path(CONFIG),
-        metavar="FILE",
-        help="settings file (default: %(default)s)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    options.add_config(parser)
+    options.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
