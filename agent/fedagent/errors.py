@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors, sorted by who must act.
+"""Errors, sorted by who must act; what each says is a condition of the table.
 
 Rule: a message says what failed, on which object, and what to do next, in one line. Third-party exceptions are
 translated once, at the module that owns the dependency, with ``from error``.
@@ -7,29 +7,45 @@ translated once, at the module that owns the dependency, with ``from error``.
 
 from typing import ClassVar
 
+from fedagent.conditions.condition import ExitCode, Said
+from fedagent.conditions.table import TABLE
+
 
 class FedagentError(Exception):
-    """Anything that a person may see; ends a command with ``exit_code`` (sysexits.h where it has one)."""
+    """Anything that a person may see.
 
-    exit_code: ClassVar[int] = 1
+    Attributes:
+        said: the condition with its values; ``str`` of the error is its text.
+    """
+
+    undeclared: ClassVar[ExitCode] = ExitCode.FAILED
+
+    def __init__(self, said: Said | str) -> None:
+        super().__init__(str(said))
+        self.said = said if isinstance(said, Said) else Said("", said)
+
+    @property
+    def exit_code(self) -> int:
+        """What a command that ends with this error exits with."""
+        return TABLE[self.said.code].exit_code if self.said.code else self.undeclared
 
 
 class UsageError(FedagentError):
-    """The command line asks for something that makes no sense (EX_USAGE)."""
+    """The command line asks for something that makes no sense."""
 
-    exit_code = 64
+    undeclared = ExitCode.USAGE
 
 
 class ConfigurationError(FedagentError):
-    """A file that an administrator wrote must be corrected first (EX_CONFIG, systemd does not restart)."""
+    """A file that an administrator wrote must be corrected first."""
 
-    exit_code = 78
+    undeclared = ExitCode.CONFIGURATION
 
 
 class UnavailableError(FedagentError):
-    """A service that this command talks to is not there: start it, or try again later (EX_UNAVAILABLE)."""
+    """A service that this command talks to is not there: start it, or try again later."""
 
-    exit_code = 69
+    undeclared = ExitCode.UNAVAILABLE
 
 
 class WireError(FedagentError):
@@ -39,8 +55,9 @@ class WireError(FedagentError):
         path: where in the message, for example ``$.chunks[3]``; ``$`` is the whole.
     """
 
-    def __init__(self, problem: str, path: str = "$") -> None:
-        super().__init__(f"{problem} (at {path})")
+    def __init__(self, said: Said | str, path: str = "$") -> None:
+        code = said.code if isinstance(said, Said) else ""
+        super().__init__(Said(code, f"{said} (at {path})"))
         self.path = path
 
 

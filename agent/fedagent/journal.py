@@ -12,6 +12,9 @@ from typing import Final
 
 from typing_extensions import override
 
+from fedagent.conditions.condition import Said, Severity
+from fedagent.conditions.table import TABLE
+
 _PRIORITY: Final = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -39,6 +42,22 @@ class JournalFormatter(logging.Formatter):
         """The record in one line (a traceback keeps its lines)."""
         text = super().format(record)
         return f"<{_PRIORITY.get(record.levelno, 6)}>{text}" if self._journal else text
+
+
+def tell(log: logging.Logger, said: Said, **fields: object) -> None:
+    """One record of a condition, at its severity; the fields are what ``journalctl`` can select by.
+
+    Raises:
+        KeyError: the code stands in no table.
+    """
+    severity = TABLE[said.code].severity
+    extra = {f"fedagent_{key}": value for key, value in {"code": said.code, **fields}.items()}
+    log.log(severity, "%s", coded(said) if severity > Severity.INFO else said, extra=extra)
+
+
+def coded(said: Said) -> str:
+    """The text with its code, which ``fedagent explain`` takes."""
+    return f"{said} [{said.code}]" if said.code else said.text
 
 
 def plain(text: str) -> str:

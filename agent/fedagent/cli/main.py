@@ -18,6 +18,7 @@ from typing_extensions import override
 from fedagent import VERSION
 from fedagent.cli.output import tell_lines
 from fedagent.errors import FedagentError, UsageError
+from fedagent.journal import coded
 
 
 class Command(NamedTuple):
@@ -64,7 +65,7 @@ def guarded(program: str, act: Callable[[], int]) -> int:
         code = act()
         sys.stdout.flush()
     except FedagentError as error:
-        tell_lines(f"{program}: {error}")
+        tell_lines(f"{program}: {coded(error.said)}")
         return error.exit_code
     except BrokenPipeError:  # ``fedagent status | head``: whoever read has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Everything that the core asks of the shell; performed in order after the step's state is durable."""
 
-from enum import IntEnum
-
 import msgspec
 
+from fedagent.conditions.condition import Severity
 from fedagent.wire import frames
 from fedagent.wire.messages import ModelReference, SiteMessage
 
@@ -95,14 +94,6 @@ class StopJob(Command, frozen=True, kw_only=True):
 
 class CloseTrainer(Command, frozen=True, kw_only=True):
     """End supervisor and worker."""
-
-
-class Severity(IntEnum):
-    """As logging has them."""
-
-    INFO = 20
-    WARNING = 30
-    ERROR = 40
 
 
 class Tell(Command, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fedagent.conditions.condition import Severity
 from fedagent.core import commands as do
 from fedagent.core.facts import Instant
 from fedagent.core.governor import Rung
@@ -87,7 +88,7 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     state = _absence(state, now) if obeyed else _failed(state, now)
     done: list[do.Command] = [
         do.CloseTrainer(),  # its end may have been on its way when another one was started
-        do.Tell(severity=do.Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer"),
+        do.Tell(severity=Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer"),
     ]
     study = state.studies.get(name or "")
     if obeyed or study is None:
@@ -128,7 +129,7 @@ def _starting(state: AgentState, now: Instant) -> Outcome:
         return _close(state, now)
     if now.monotonic - state.trainer.since > START_LIMIT_S:
         text = f"no trainer came within {START_LIMIT_S:g} s"
-        late = do.Tell(severity=do.Severity.WARNING, text=text, reason="trainer")
+        late = do.Tell(severity=Severity.WARNING, text=text, reason="trainer")
         return _failed(state, now), [do.CloseTrainer(), late]
     return state, []
 

@@ -10,6 +10,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from fedagent.conditions.condition import Severity
 from fedagent.core import commands as do
 from fedagent.core.approval import objection
 from fedagent.core.facts import Instant
@@ -119,7 +120,7 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
             study = _restart(advance(study, Trigger.REVOKED, now))
         state = replace_study(state, msgspec.structs.replace(study, note=against or ""))
         warning = do.Tell(
-            severity=do.Severity.WARNING, text=against or "", study=name, round=study.round, reason="approval"
+            severity=Severity.WARNING, text=against or "", study=name, round=study.round, reason="approval"
         )
         return state, [] if known else [warning]
     if study.phase is Phase.UNAPPROVED:
@@ -171,7 +172,7 @@ def approvals_changed(state: AgentState, now: Instant) -> Outcome:
                 do.StopJob(study=name, erase=True),
                 do.Post(key=f"{name}/decline", message=decline),
                 do.Tell(
-                    severity=do.Severity.WARNING,
+                    severity=Severity.WARNING,
                     text=against,
                     study=name,
                     round=study.round,
@@ -256,7 +257,7 @@ def job_failed(
         return state, []
     decline = m.Decline(study=name, round=number, reason=reason, text=REASON_WORDS[reason])
     tell = do.Tell(
-        severity=do.Severity.WARNING,
+        severity=Severity.WARNING,
         text=f"study {name}: round {number} declined: {text}",
         study=name,
         round=number,
@@ -313,7 +314,7 @@ def hear_refusal(state: AgentState, message: m.Refusal | m.Cancel, now: Instant)
         *(do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")),
         drop_blobs(state),
         do.Tell(
-            severity=do.Severity.WARNING,
+            severity=Severity.WARNING,
             text=f"study {name}: the aggregator ended our part in round {message.round}: {text}",
             study=name,
             round=message.round,

@@ -8,6 +8,8 @@ import errno
 import os
 from pathlib import Path
 
+from fedagent.conditions.condition import Condition
+from fedagent.conditions.files import CANNOT_MAKE_FOLDER, CANNOT_WRITE, MAY_NOT_WRITE, NO_FOLDER, NO_SPACE
 from fedagent.errors import StorageError
 from fedagent.storage.failpoints import Failpoint, reach
 
@@ -31,19 +33,20 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         reach(Failpoint.FILE_AFTER_RENAME)
         sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; {_remedy(error, path.parent)}") from error
+        said = _unwritten(error)(path=path, folder=path.parent, reason=error.strerror)
+        raise StorageError(said) from error
 
 
-def _remedy(error: OSError, folder: Path) -> str:
+def _unwritten(error: OSError) -> Condition:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
-            return f"make the folder {folder} first, or name another one"
+            return NO_FOLDER
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return f"try sudo, or correct the permissions of {folder}"
+            return MAY_NOT_WRITE
         case errno.ENOSPC | errno.EDQUOT:
-            return "free space there"
+            return NO_SPACE
         case _:
-            return "check that disk"
+            return CANNOT_WRITE
 
 
 def sync_folder(folder: Path) -> None:
@@ -64,7 +67,5 @@ def make_private_folder(path: Path) -> Path:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(
-            f"cannot make the folder {path}: {error.strerror}; correct its permissions"
-        ) from error
+        raise StorageError(CANNOT_MAKE_FOLDER(path=path, reason=error.strerror)) from error
     return path

@@ -12,6 +12,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.settings import CANNOT_READ, NOT_TOML, UNKNOWN_KEY, UNKNOWN_KEY_NEAR, WRONG_VALUE
 from fedagent.errors import ConfigurationError
 
 T = TypeVar("T")
@@ -32,16 +34,16 @@ def read_toml(path: Path, kind: type[T], *, overlays: tuple[Path, ...] = ()) -> 
     try:
         return msgspec.convert(merged, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(f"{where}: {_explain(str(error), kind)}") from error
+        raise ConfigurationError(_explain(str(error), where, kind)) from error
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigurationError(CANNOT_READ(path=path, reason=error.strerror)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+        raise ConfigurationError(NOT_TOML(path=path, reason=error)) from error
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
@@ -52,14 +54,14 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
             base[key] = value
 
 
-def _explain(text: str, kind: object) -> str:
+def _explain(text: str, where: str, kind: object) -> Said:
     found = _UNKNOWN.match(text)
     if not found:
         problem, _, path = text.partition(" - at `$")
-        return f"{path.rstrip('`').lstrip('.') or 'the file'}: {problem}"
-    path = f"{found['path'] or '$'}.{found['key']}".removeprefix("$.")
+        return WRONG_VALUE(path=where, key=path.rstrip("`").lstrip(".") or "the file", problem=problem)
+    key = f"{found['path'] or '$'}.{found['key']}".removeprefix("$.")
     near = difflib.get_close_matches(found["key"], _field_names(kind), n=1)
-    return f"{path}: unknown key" + (f"; did you mean {near[0]!r}?" if near else "")
+    return UNKNOWN_KEY_NEAR(path=where, key=key, near=near[0]) if near else UNKNOWN_KEY(path=where, key=key)
 
 
 def _field_names(kind: object) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from fedagent.conditions.condition import ExitCode
 from fedagent.core.settings import Settings
 from fedagent.errors import DataError, FedagentError, UsageError
 from fedagent.journal import plain
@@ -96,7 +97,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
         )
     fit = check_fit(study, record)
     _print(options, fit, fit_text(fit))
-    return 0 if fit.fits else DataError.exit_code
+    return 0 if fit.fits else ExitCode.FAILED
 
 
 def _list(options: argparse.Namespace, settings: Settings) -> int:

@@ -57,5 +57,5 @@ def test_what_is_wrong_in_a_later_file_is_named_with_it(
     assert main(["config", "check", "--config", str(config)]) == 78
     assert capsys.readouterr().err == (
         f"fedagent: {config} (with 99-typo.toml): governor.memory_availble_mib: unknown key; "
-        "did you mean 'memory_available_mib'?\n"
+        "did you mean 'memory_available_mib'? [FA2004]\n"
     )

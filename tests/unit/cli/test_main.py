@@ -86,7 +86,9 @@ def test_wrong_settings_are_78_with_file_and_key(
 def test_missing_settings_are_78(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "fedagent.toml"
     assert main(words("config check", missing)) == 78
-    assert capsys.readouterr().err == f"fedagent: cannot read {missing}: No such file or directory\n"
+    assert capsys.readouterr().err == (
+        f"fedagent: cannot read {missing}: No such file or directory; correct its name or permissions [FA2001]\n"
+    )
 
 
 def test_success_is_0(config: Path) -> None:

@@ -3,18 +3,19 @@ import logging
 
 import pytest
 
+from fedagent.conditions.condition import Severity
 from fedagent.core import commands as do
 
 KINDS = do.Command.__subclasses__()
 
 
-@pytest.mark.parametrize("severity", do.Severity)
-def test_a_severity_is_the_one_of_logging(severity: do.Severity) -> None:
+@pytest.mark.parametrize("severity", Severity)
+def test_a_severity_is_the_one_of_logging(severity: Severity) -> None:
     assert logging.getLevelName(severity) == severity.name
 
 
 def test_a_record_is_a_change_of_state_unless_it_says_more() -> None:
-    assert do.Tell(text="connected").severity is do.Severity.INFO
+    assert do.Tell(text="connected").severity is Severity.INFO
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)

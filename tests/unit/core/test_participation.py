@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
+from fedagent.conditions.condition import Severity
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core.participation import drop_blobs, positions
@@ -138,7 +139,7 @@ def test_an_event_has_its_effect_in_each_phase(what: str, phase: Phase) -> None:
     for tell in only(do.Tell, done):
         assert (tell.study, tell.round) in {(None, None), (NAME, 1), (NAME, 2)}
         assert (tell.study == NAME) is ("study heart-1" in tell.text)
-        assert tell.reason is not None or tell.severity is do.Severity.INFO
+        assert tell.reason is not None or tell.severity is Severity.INFO
     for fetch in only(do.Fetch, done):
         assert fetch == do.Fetch(study=NAME, reference=the(state).announcement.model)
 

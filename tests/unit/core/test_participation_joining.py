@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from fedagent.conditions.condition import Severity
 from fedagent.core import commands as do
 from fedagent.core.participation import OBSERVING
 from fedagent.core.round import Phase
@@ -87,9 +88,7 @@ def test_what_was_revoked_is_declined_with_its_reason() -> None:
     (posted,) = [each.message for each in only(do.Post, done)]
     assert posted == decline(m.Reason.REVOKED)
     assert the(state).note.startswith("study heart-1 is not approved here")
-    assert [(each.severity, each.reason) for each in only(do.Tell, done)] == [
-        (do.Severity.WARNING, "revoked")
-    ]
+    assert [(each.severity, each.reason) for each in only(do.Tell, done)] == [(Severity.WARNING, "revoked")]
 
 
 def test_an_approval_for_fewer_rounds_ends_with_them_and_one_evaluation() -> None:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FA5: the trainer: supervisor, worker, gate and tasks."""
