@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fedagent.aggregator import control
+from fedagent.aggregator import control, roster
 from fedagent.aggregator.app import WAITING
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire import messages as m
@@ -139,6 +139,10 @@ def test_a_key_that_is_no_key_changes_nothing(centre: Centre, caplog: pytest.Log
 
     play(script())
     assert "no X25519 key" in caplog.text
+    store = centre.store()
+    noted = {each.name: each.error_text for each in roster.records(store.database.connection)}
+    store.close()
+    assert "no X25519 key" in noted["clinic-a"]
 
 
 def test_only_members_get_a_model_and_only_chunks_that_exist(
@@ -181,7 +185,10 @@ def test_progress_and_presence_are_shown_to_people(centre: Centre) -> None:
 
     play(script())
     store = centre.store()
-    progress, sites = store.progress("transfer", 1), {each.name: each for each in store.sites()}
+    progress, sites = (
+        store.progress("transfer", 1),
+        {each.name: each for each in roster.records(store.database.connection)},
+    )
     store.close()
     assert progress["clinic-a"] == "training 3/9"
     assert (sites["clinic-a"].verdict, sites["clinic-a"].reason) == ("no", "someone is logged in")

@@ -262,7 +262,7 @@ def test_a_study_created_and_started_while_the_aggregator_is_down_runs_when_it_c
     centre.settings.state.mkdir(mode=0o700)
     store = centre.store()
     studies.create(store, study(rounds=1), 0.0)
-    studies.start(store, "transfer")
+    studies.start(store, "transfer", 0.0)
     store.close()
 
     async def script() -> None:

@@ -68,7 +68,7 @@ def main() -> None:
         if store.find_study(study.name) is None:
             studies.create(store, study, 0.0)
         if store.study(study.name).phase is StudyPhase.CREATED:
-            studies.start(store, study.name)
+            studies.start(store, study.name, 0.0)
         store.close()
         asyncio.run(play(settings, study, sites_of(config.parent, study)))
 

@@ -100,7 +100,7 @@ class MemoryAggregator(aggregator_app.Aggregator):
         self._publish(now.monotonic)
 
     def start_study(self, name: str) -> None:
-        self._conductor.start(name)
+        self._conductor.start(name, self.world.now())
 
     def stop_study(self, name: str) -> None:
         self._conductor.stop(name, "enough", self.world.now())

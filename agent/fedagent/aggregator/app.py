@@ -202,7 +202,7 @@ class Aggregator:
                 case control.CreateStudy(study=study):
                     studies.create(self._store, study, now.wall)
                 case control.StartStudy(name=name):
-                    self._conductor.start(name)
+                    self._conductor.start(name, now)
                 case control.StopStudy(name=name, text=text):
                     self._conductor.stop(name, text, now)
                 case _:

@@ -116,13 +116,13 @@ class Conductor:
 
     # --- what the operator asks ---------------------------------------------------------------------------------------
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, now: Instant) -> None:
         """The study runs; its first round opens when its model is made.
 
         Raises:
             UsageError: no such study, or it has ended.
         """
-        if studies.start(self._store, name):
+        if studies.start(self._store, name, now.wall):
             log.info("study %s started", name, extra={"study": name})
             self._start_job(jobs.Prepare(self._store.study(name).study))
 
@@ -317,7 +317,7 @@ class Conductor:
             kind = following(study.federation, self._store.results(study.name))
             if kind is RoundKind.ENDED:
                 phase = advance(STUDY_TABLE, record.phase, StudyEvent.END)
-                self._store.move_study(connection, study.name, phase)
+                self._store.move_study(connection, study.name, phase, now.wall)
             else:
                 self._store.save_round(connection, open_round(study, number + 1, kind, now.wall))
         self._perform(after, commands, now)
@@ -340,7 +340,7 @@ class Conductor:
         with self._store.database.transaction() as connection:
             if round_ and after:
                 self._record(connection, round_, after, commands)
-            self._store.move_study(connection, name, phase, text)
+            self._store.move_study(connection, name, phase, now.wall, text)
         log.warning("study %s %s: %s", name, phase, text, extra={"study": name})
         if after:
             self._perform(after, commands, now)

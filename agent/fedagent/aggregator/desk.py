@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import assert_never
 
+from fedagent.aggregator import roster
 from fedagent.aggregator import round_events as on
 from fedagent.aggregator.conductor import Conductor
 from fedagent.aggregator.intake import Intake
@@ -27,7 +28,7 @@ from fedagent.transport.shared import SharedPublisher
 from fedagent.wire import messages as m
 from fedagent.wire.manifest import blob_digest
 from fedagent.wire.study import study_digest
-from fedagent.wire.topics import Role, parse
+from fedagent.wire.topics import Address, Role, parse
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Desk:
 
     def take(self, event: Arrived, now: Instant) -> None:
         """The message took effect, was a repeat, or was refused with one line in the log."""
+        address: Address | None = None
         try:
             address = parse(event.topic)
             if address.kind == "chunk" and address.site and address.study:
@@ -65,13 +67,19 @@ class Desk:
                 self._read(mail, now)
         except WireError as error:
             log.warning("refused a message on %s: %s", event.topic, error, extra={"topic": event.topic})
+            if address is not None and address.role is Role.SITE and address.kind != "chunk":
+                self._note_refused(address, error, now)
+
+    def _note_refused(self, address: Address, error: WireError, now: Instant) -> None:
+        with self._store.database.transaction() as connection:
+            roster.note_refused(connection, address.sender, error.said, now.wall)
 
     def _read(self, mail: Mail, now: Instant) -> None:
         match mail.message:
             case m.Presence() as presence:
                 with self._store.database.transaction() as connection:
                     self._post.mailbox.remember(connection, mail)
-                    self._store.note_presence(connection, mail.sender.name, presence, now.wall)
+                    roster.note_presence(connection, mail.sender.name, presence, now.wall)
                 if not presence.online:
                     self._publisher.gone(mail.sender.name)
             case m.SiteHello() as hello:
@@ -88,7 +96,7 @@ class Desk:
         site = mail.sender.name
         with self._store.database.transaction() as connection:
             self._post.mailbox.remember(connection, mail)
-            self._store.hear(connection, site, hello.version, now.wall)
+            roster.greeted(connection, site, hello.version, now.wall)
             for key in self._known_verdicts(site, hello.positions):
                 self._post.outbox.remove(connection, key)
         self._conductor.hello(site)
@@ -173,6 +181,7 @@ class Desk:
                 text = f"{message.phase} {message.step}/{message.steps}" if message.steps else message.phase
                 with self._store.database.transaction() as connection:
                     self._store.note_progress(connection, round_.study, round_.number, site, text)
+                    roster.heard(connection, site, now.wall)
             case _:
                 assert_never(message)
 
@@ -207,15 +216,17 @@ class Desk:
             return
 
         def save(connection: Connection) -> None:
-            self._post.mailbox.remember(connection, mail)
+            self._remember(connection, mail, now)
             self._store.save_upload(connection, round_.study, round_.number, upload, result)
 
         self._conductor.apply(round_, on.Offered(site, blob), now, save)
 
     def _happen(self, round_: Round, event: on.Event, mail: Mail, now: Instant) -> None:
-        self._conductor.apply(
-            round_, event, now, lambda connection: self._post.mailbox.remember(connection, mail)
-        )
+        self._conductor.apply(round_, event, now, lambda connection: self._remember(connection, mail, now))
+
+    def _remember(self, connection: Connection, mail: Mail, now: Instant) -> None:
+        self._post.mailbox.remember(connection, mail)
+        roster.heard(connection, mail.sender.name, now.wall)
 
     def _chunk(self, site: str, study: str, payload: bytes, now: Instant) -> None:
         """A piece of an update; the last one completes it."""

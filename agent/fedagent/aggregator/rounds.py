@@ -49,12 +49,14 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """One site's part in a round.
 
     Attributes:
+        since: when it got into its phase, in seconds since the epoch.
         trainer_key: of the last join, X25519; the model's key is sealed to it.
         blob: digest of the update that was offered.
         reason: why it was declined or refused.
     """
 
     site: str
+    since: float
     phase: PartPhase = PartPhase.INVITED
     trainer_key: bytes | None = None
     blob: bytes | None = None
@@ -66,6 +68,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     """One round of one study; times in seconds since the epoch.
 
     Attributes:
+        since: when it got into its phase.
         parts: one a target site, in the order of their names.
         reason: why it is still open or why it failed, for people.
     """
@@ -77,6 +80,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float
     opened_at: float
     deadline_at: float
+    since: float
     parts: tuple[Part, ...]
     phase: RoundPhase = RoundPhase.OPEN
     extensions: int = 0
@@ -102,7 +106,8 @@ def open_round(study: Study, number: int, kind: RoundKind, now: float) -> Round:
         deadline_s=federation.deadline_s,
         opened_at=now,
         deadline_at=now + federation.deadline_s,
-        parts=tuple(Part(site=site) for site in sorted(federation.sites)),
+        since=now,
+        parts=tuple(Part(site=site, since=now) for site in sorted(federation.sites)),
     )
 
 
@@ -127,6 +132,21 @@ def step(round_: Round, event: Event, now: float) -> Outcome:
     Raises:
         TransitionError: an internal event that cannot happen in this phase.
     """
+    after, commands = _taken(round_, event, now)
+    return _dated(round_, after, now), commands
+
+
+def _dated(before: Round, after: Round, now: float) -> Round:
+    """With the time where a phase changed."""
+    parts = tuple(
+        new if new.phase is old.phase else msgspec.structs.replace(new, since=now)
+        for old, new in zip(before.parts, after.parts, strict=True)
+    )
+    since = after.since if after.phase is before.phase else now
+    return msgspec.structs.replace(after, parts=parts, since=since)
+
+
+def _taken(round_: Round, event: Event, now: float) -> Outcome:
     match event:
         case Joined() | Offered() | Declined():
             return _settled(_heard(round_, event), now)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that the aggregator knows, in one SQLite database; the only module of it that knows SQL.
+"""All that the aggregator knows, in one SQLite database; with ``roster`` the only module of it that knows SQL.
 
 Rule: functions that write take the connection of the caller's transaction, so that what is decided together is durable
 together. Readers (the commands) may open the same file while the daemon runs: WAL.
@@ -22,7 +22,7 @@ from fedagent.storage.database import Database
 from fedagent.storage.failpoints import Failpoint
 from fedagent.wire.codec import decode, encode
 from fedagent.wire.manifest import Manifest
-from fedagent.wire.messages import MetricValue, ModelReference, Presence, Reason, RoundKind
+from fedagent.wire.messages import MetricValue, ModelReference, Reason, RoundKind
 from fedagent.wire.study import Study
 from fedagent.wire.topics import OFFER_BYTES
 
@@ -30,11 +30,12 @@ _METRICS: Final = tuple[MetricValue, ...]
 
 
 class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A study and where it is; ``reason`` says why it failed or was stopped."""
+    """A study and where it is, since when; ``reason`` says why it failed or was stopped."""
 
     study: Study
     phase: StudyPhase
     created_at: float
+    since: float
     reason: str = ""
 
 
@@ -57,18 +58,6 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     key: bytes
     rows: int
-
-
-class SiteRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site last said of itself."""
-
-    name: str
-    online: bool
-    version: str
-    verdict: str
-    reason: str
-    heard_at: float
-    training_expected_at: float | None = None
 
 
 class _Metrics(msgspec.Struct, frozen=True):
@@ -104,7 +93,7 @@ class Store:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """All of them, in the order of their names."""
-        rows = self._rows("SELECT definition, phase, created_at, reason FROM study ORDER BY name")
+        rows = self._rows("SELECT definition, phase, created_at, since, reason FROM study ORDER BY name")
         return tuple(_study(*row) for row in rows)
 
     def study(self, name: str) -> StudyRecord:
@@ -120,20 +109,25 @@ class Store:
 
     def find_study(self, name: str) -> StudyRecord | None:
         """The study of that name, or None."""
-        rows = self._rows("SELECT definition, phase, created_at, reason FROM study WHERE name = ?", name)
+        rows = self._rows(
+            "SELECT definition, phase, created_at, since, reason FROM study WHERE name = ?", name
+        )
         return _study(*rows[0]) if rows else None
 
     def add_study(self, connection: Connection, study: Study, now: float) -> None:
         """A new study, not yet started."""
-        values = (study.name, encode(study), StudyPhase.CREATED.value, now)
+        values = (study.name, encode(study), StudyPhase.CREATED.value, now, now)
         connection.execute(
-            "INSERT INTO study (name, definition, phase, created_at) VALUES (?, ?, ?, ?)", values
+            "INSERT INTO study (name, definition, phase, created_at, since) VALUES (?, ?, ?, ?, ?)", values
         )
 
-    def move_study(self, connection: Connection, name: str, phase: StudyPhase, reason: str = "") -> None:
+    def move_study(
+        self, connection: Connection, name: str, phase: StudyPhase, now: float, reason: str = ""
+    ) -> None:
         """The study is in this phase now."""
         connection.execute(
-            "UPDATE study SET phase = ?, reason = ? WHERE name = ?", (phase.value, reason, name)
+            "UPDATE study SET since = iif(phase = :phase, since, :now), phase = :phase, reason = :reason WHERE name = :name",
+            {"phase": phase.value, "now": now, "reason": reason, "name": name},
         )
 
     # --- rounds and parts -------------------------------------------------------------------------------------------
@@ -146,14 +140,16 @@ class Store:
     def round(self, study: str, number: int) -> Round | None:
         """One round with its parts, or None."""
         rows = self._rows(
-            "SELECT kind, quorum, deadline_s, opened_at, deadline_at, phase, extensions, closed_at, reason"
+            "SELECT kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, reason"
             " FROM round WHERE study = ? AND number = ?",
             study,
             number,
         )
         if not rows:
             return None
-        kind, quorum, deadline_s, opened_at, deadline_at, phase, extensions, closed_at, reason = rows[0]
+        kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, reason = rows[
+            0
+        ]
         return Round(
             study=study,
             number=number,
@@ -164,6 +160,7 @@ class Store:
             deadline_at=deadline_at,
             parts=self._parts(study, number),
             phase=RoundPhase(phase),
+            since=since,
             extensions=extensions,
             closed_at=closed_at,
             reason=reason,
@@ -171,7 +168,7 @@ class Store:
 
     def _parts(self, study: str, number: int) -> tuple[Part, ...]:
         rows = self._rows(
-            "SELECT site, phase, trainer_key, blob, reason, text FROM part WHERE study = ? AND round = ? ORDER BY site",
+            "SELECT site, phase, since, trainer_key, blob, reason, text FROM part WHERE study = ? AND round = ? ORDER BY site",
             study,
             number,
         )
@@ -179,18 +176,19 @@ class Store:
             Part(
                 site=site,
                 phase=PartPhase(phase),
+                since=since,
                 trainer_key=key,
                 blob=blob,
                 reason=Reason(reason) if reason else None,
                 text=text,
             )
-            for site, phase, key, blob, reason, text in rows
+            for site, phase, since, key, blob, reason, text in rows
         )
 
     def save_round(self, connection: Connection, after: Round, before: Round | None = None) -> None:
         """The round as it is now; parts that are as they were before are not written again."""
         connection.execute(
-            "INSERT OR REPLACE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 after.study,
                 after.number,
@@ -200,6 +198,7 @@ class Store:
                 after.opened_at,
                 after.deadline_at,
                 after.phase.value,
+                after.since,
                 after.extensions,
                 after.closed_at,
                 after.reason,
@@ -207,8 +206,9 @@ class Store:
         )
         known = set(before.parts) if before else set()
         connection.executemany(
-            "INSERT INTO part (study, round, site, phase, trainer_key, blob, reason, text) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET phase = excluded.phase, trainer_key = excluded.trainer_key,"
+            "INSERT INTO part (study, round, site, phase, since, trainer_key, blob, reason, text)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET phase = excluded.phase, since = excluded.since, trainer_key = excluded.trainer_key,"
             " blob = excluded.blob, reason = excluded.reason, text = excluded.text",
             [(after.study, after.number, *_part_values(part)) for part in after.parts if part not in known],
         )
@@ -318,58 +318,17 @@ class Store:
         rows = self._rows("SELECT max(number) FROM model WHERE study = ?", study)
         return self.model(study, rows[0][0]) if rows[0][0] is not None else None
 
-    # --- sites ------------------------------------------------------------------------------------------------------
-
-    def hear(self, connection: Connection, site: str, version: str, now: float) -> None:
-        """The site is there."""
-        connection.execute(
-            "INSERT INTO site (name, online, version, heard_at) VALUES (?, 1, ?, ?)"
-            " ON CONFLICT DO UPDATE SET online = 1, version = excluded.version, heard_at = excluded.heard_at",
-            (site, version, now),
-        )
-
-    def note_presence(self, connection: Connection, site: str, presence: Presence, now: float) -> None:
-        """What the site says of itself."""
-        connection.execute(
-            "INSERT OR REPLACE INTO site VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                site,
-                int(presence.online),
-                presence.version,
-                presence.verdict,
-                presence.reason,
-                now,
-                presence.training_expected_at,
-            ),
-        )
-
-    def sites(self) -> tuple[SiteRecord, ...]:
-        """Every site that ever spoke to us, in the order of their names."""
-        rows = self._rows(
-            "SELECT name, online, version, verdict, reason, heard_at, training_expected_at FROM site ORDER BY name"
-        )
-        return tuple(
-            SiteRecord(
-                name=name,
-                online=bool(online),
-                version=version,
-                verdict=verdict,
-                reason=reason,
-                heard_at=heard_at,
-                training_expected_at=expected,
-            )
-            for name, online, version, verdict, reason, heard_at, expected in rows
-        )
-
 
 def running(records: Iterable[StudyRecord]) -> tuple[StudyRecord, ...]:
     """Those that run."""
     return tuple(record for record in records if record.phase is StudyPhase.RUNNING)
 
 
-def _study(definition: bytes, phase: str, created_at: float, reason: str) -> StudyRecord:
+def _study(definition: bytes, phase: str, created_at: float, since: float, reason: str) -> StudyRecord:
     study = decode(definition, Study, limit_bytes=OFFER_BYTES)
-    return StudyRecord(study=study, phase=StudyPhase(phase), created_at=created_at, reason=reason)
+    return StudyRecord(
+        study=study, phase=StudyPhase(phase), created_at=created_at, since=since, reason=reason
+    )
 
 
 def _model(
@@ -389,10 +348,11 @@ def _manifest(data: bytes) -> Manifest:
     return decode(data, Manifest, limit_bytes=OFFER_BYTES)
 
 
-def _part_values(part: Part) -> tuple[str, str, bytes | None, bytes | None, str | None, str]:
+def _part_values(part: Part) -> tuple[str, str, float, bytes | None, bytes | None, str | None, str]:
     return (
         part.site,
         part.phase.value,
+        part.since,
         part.trainer_key,
         part.blob,
         part.reason.value if part.reason else None,

@@ -50,7 +50,7 @@ def create(store: Store, study: Study, now: float) -> None:
         )
 
 
-def start(store: Store, name: str) -> bool:
+def start(store: Store, name: str, now: float) -> bool:
     """The study runs; False where it did already.
 
     Raises:
@@ -61,7 +61,7 @@ def start(store: Store, name: str) -> bool:
         raise UsageError(f"study {name} cannot be started: it is {record.phase}, for good")
     phase = advance(STUDY_TABLE, record.phase, StudyEvent.START)
     with store.database.transaction() as connection:
-        store.move_study(connection, name, phase)
+        store.move_study(connection, name, phase, now)
     return phase is not record.phase
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from fedagent.aggregator import roster
 from fedagent.aggregator.authority import Authority
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines, tell_lines
@@ -85,7 +86,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     heard = {}
     try:
         with options.opened_store(options.settings(arguments)) as store:
-            heard = {each.name: each for each in store.sites()}
+            heard = {each.name: each for each in roster.records(store.database.connection)}
     except UnavailableError:
         pass  # never started yet: nobody was heard
     lines = []

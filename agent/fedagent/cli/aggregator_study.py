@@ -107,10 +107,11 @@ def _asked(found: AggregatorSettings, request: control.CreateStudy | control.Sta
 def _change_store(found: AggregatorSettings, request: control.CreateStudy | control.StartStudy) -> None:
     store = Store(found.store)
     try:
+        now = time.time_ns() / 1e9
         if isinstance(request, control.CreateStudy):
-            studies.create(store, request.study, time.time_ns() / 1e9)
+            studies.create(store, request.study, now)
         else:
-            studies.start(store, request.name)
+            studies.start(store, request.name, now)
     finally:
         store.close()
 

@@ -46,7 +46,7 @@ def test_a_new_round_invites_every_site_in_the_order_of_their_names() -> None:
 def test_a_site_that_joins_gets_the_models_key_each_time_it_asks() -> None:
     round_, commands = play(opened(), on.Joined(A, KEY), on.Joined(A, b"\x01" * 32))
     assert commands == [on.SendKey(A)]
-    assert part_of(round_, A) == Part(site=A, phase=PartPhase.JOINED, trainer_key=b"\x01" * 32)
+    assert part_of(round_, A) == Part(site=A, since=NOW, phase=PartPhase.JOINED, trainer_key=b"\x01" * 32)
 
 
 def test_an_offer_is_collected_also_without_a_join_and_when_repeated() -> None:
@@ -69,6 +69,20 @@ def test_a_stored_update_is_acknowledged_each_time_and_never_replaced() -> None:
     assert after == round_
 
 
+def test_a_part_and_a_round_know_since_when_they_are_where_they_are() -> None:
+    round_, _ = play(opened(), on.Joined(A, KEY), now=NOW + 1)
+    round_, _ = play(round_, on.Joined(A, KEY), on.Declined(C, Reason.NO_DATASET, ""), now=NOW + 2)
+    assert [part.since for part in round_.parts] == [NOW + 1, NOW, NOW + 2]
+    assert round_.since == NOW
+    round_, _ = play(round_, *stored(A, B), now=NOW + 3)
+    assert (round_.phase, round_.since) == (RoundPhase.CLOSING, NOW + 3)
+
+
+def test_an_extended_round_is_open_since_it_was_opened() -> None:
+    late = opened().deadline_at
+    assert play(opened(), on.Ticked(), now=late)[0].since == NOW
+
+
 def test_the_round_closes_when_every_site_has_stored() -> None:
     round_, commands = play(opened(), *stored(A, B, C))
     assert round_.phase is RoundPhase.CLOSING
@@ -89,7 +103,7 @@ def test_the_round_stays_open_below_quorum_although_all_others_declined() -> Non
 
 def test_a_site_that_declined_may_join_after_all() -> None:
     round_, _ = play(opened(), on.Declined(A, Reason.NO_DATASET, "none"), on.Joined(A, KEY))
-    assert part_of(round_, A) == Part(site=A, phase=PartPhase.JOINED, trainer_key=KEY)
+    assert part_of(round_, A) == Part(site=A, since=NOW, phase=PartPhase.JOINED, trainer_key=KEY)
 
 
 def test_what_was_offered_is_forgotten_when_the_site_declines() -> None:

@@ -9,11 +9,11 @@ import pytest
 from fedagent.aggregator import round_events as on
 from fedagent.aggregator.metrics import SiteResult
 from fedagent.aggregator.rounds import Round, open_round, step
-from fedagent.aggregator.store import ModelRecord, SiteRecord, Store, Upload, running
+from fedagent.aggregator.store import ModelRecord, Store, Upload, running
 from fedagent.aggregator.tables import StudyPhase
 from fedagent.errors import StorageError, UsageError
 from fedagent.wire.manifest import Manifest
-from fedagent.wire.messages import MetricValue, ModelReference, Presence, Reason, RoundKind
+from fedagent.wire.messages import MetricValue, ModelReference, Reason, RoundKind
 from tests.fakes.examples import BLOB, KEY, OTHER, OTHER_STUDY, STUDY
 
 NOW = 1000.5
@@ -58,11 +58,20 @@ def save(store: Store, round_: Round, before: Round | None = None) -> None:
 
 def test_studies_and_their_phases_survive(opened: Opened) -> None:
     with opened.store.database.transaction() as connection:
-        opened.store.move_study(connection, STUDY.name, StudyPhase.STOPPED, "why")
+        opened.store.move_study(connection, STUDY.name, StudyPhase.STOPPED, NOW + 1, "why")
     records = {record.study.name: record for record in opened.again().studies()}
     assert records[STUDY.name].study == STUDY
-    assert (records[STUDY.name].phase, records[STUDY.name].reason) == (StudyPhase.STOPPED, "why")
+    stopped = records[STUDY.name]
+    assert (stopped.phase, stopped.reason, stopped.since) == (StudyPhase.STOPPED, "why", NOW + 1)
+    assert records[OTHER_STUDY.name].since == NOW
     assert running(records.values()) == ()
+
+
+def test_a_study_that_stays_where_it_is_has_been_there_since_then(opened: Opened) -> None:
+    for later in (1, 2):
+        with opened.store.database.transaction() as connection:
+            opened.store.move_study(connection, STUDY.name, StudyPhase.RUNNING, NOW + later)
+    assert opened.again().study(STUDY.name).since == NOW + 1
 
 
 def test_a_study_that_is_not_there_is_an_error_of_whoever_asks(opened: Opened) -> None:
@@ -161,18 +170,6 @@ def test_models_survive_by_their_number(opened: Opened) -> None:
     assert store.model(STUDY.name, 0) == made[0]
     assert store.model(STUDY.name, 7) is None
     assert store.newest_model(OTHER_STUDY.name) is None
-
-
-def test_what_a_site_last_said_is_kept(opened: Opened) -> None:
-    store = opened.store
-    with store.database.transaction() as connection:
-        store.hear(connection, "clinic-a", "0.1.0", NOW)
-        store.note_presence(connection, "clinic-b", Presence(online=False, version="0.1.0", protocol=1), NOW)
-        store.hear(connection, "clinic-a", "0.2.0", NOW + 1)
-    assert opened.again().sites() == (
-        SiteRecord(name="clinic-a", online=True, version="0.2.0", verdict="", reason="", heard_at=NOW + 1),
-        SiteRecord(name="clinic-b", online=False, version="0.1.0", verdict="", reason="", heard_at=NOW),
-    )
 
 
 def test_a_command_reads_while_the_daemon_writes(opened: Opened) -> None:

@@ -61,15 +61,15 @@ def test_a_file_that_is_wrong_is_named_with_its_key(tmp_path: Path) -> None:
 def test_a_created_study_waits_to_be_started(store: Store) -> None:
     studies.create(store, STUDY, NOW)
     assert store.study(STUDY.name).phase is StudyPhase.CREATED
-    assert studies.start(store, STUDY.name)
+    assert studies.start(store, STUDY.name, NOW)
     assert store.study(STUDY.name).phase is StudyPhase.RUNNING
 
 
 def test_creating_and_starting_again_changes_nothing(store: Store) -> None:
     for _ in range(2):
         studies.create(store, STUDY, NOW)
-    assert studies.start(store, STUDY.name)
-    assert not studies.start(store, STUDY.name)
+    assert studies.start(store, STUDY.name, NOW)
+    assert not studies.start(store, STUDY.name, NOW)
 
 
 def test_another_study_under_a_known_name_is_refused(store: Store) -> None:
@@ -80,12 +80,12 @@ def test_another_study_under_a_known_name_is_refused(store: Store) -> None:
 
 def test_a_study_that_nobody_created_cannot_start(store: Store) -> None:
     with pytest.raises(UsageError, match="no study 'heart-1'"):
-        studies.start(store, "heart-1")
+        studies.start(store, "heart-1", NOW)
 
 
 def test_a_study_that_is_over_cannot_start(store: Store) -> None:
     studies.create(store, STUDY, NOW)
     with store.database.transaction() as connection:
-        store.move_study(connection, STUDY.name, StudyPhase.ENDED)
+        store.move_study(connection, STUDY.name, StudyPhase.ENDED, NOW)
     with pytest.raises(UsageError, match="it is ended"):
-        studies.start(store, STUDY.name)
+        studies.start(store, STUDY.name, NOW)
