@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from fedagent.errors import FedagentError, StorageError, WireError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, ciphertext_bytes
+from fedagent.storage import disk
 from fedagent.wire.messages import Reason
 
 Column = npt.NDArray[np.float64]
@@ -107,13 +107,13 @@ def fold(
             model = stack.enter_context(files.model.open("rb"))
             columns = _Columns(stack, updates, header, chunk_bytes, os.fstat(model.fileno()).st_size)
             velocity = _Velocity(stack, files, arithmetic.momentum)
-            target = stack.enter_context(files.new_model.open("wb"))
+            target = stack.enter_context(disk.created(files.new_model))
             target.write(header)
             model.seek(len(header))
             for mean in columns.means(stopped):
                 old = np.frombuffer(model.read(mean.size * _FLOAT_BYTES), dtype="<f4")
                 target.write(_moved(old, velocity.next(mean), arithmetic.learning_rate))
-            _sync(target)
+            target.sync()
             velocity.sync()
     except OSError as error:
         raise StorageError(
@@ -188,7 +188,7 @@ class _Velocity:
         self._momentum = momentum
         keep = momentum != 0.0
         self._old = stack.enter_context(files.velocity.open("rb")) if keep and files.velocity else None
-        self._new = stack.enter_context(files.new_velocity.open("wb")) if keep else None
+        self._new = stack.enter_context(disk.created(files.new_velocity)) if keep else None
 
     def next(self, mean: Column) -> Column:
         """The direction of the step at the parameters that ``mean`` covers."""
@@ -205,9 +205,4 @@ class _Velocity:
     def sync(self) -> None:
         """The file is durable."""
         if self._new is not None:
-            _sync(self._new)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+            self._new.sync()

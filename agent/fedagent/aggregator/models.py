@@ -6,7 +6,6 @@ published. What no row of the store names is left over from a crash and may go.
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -15,15 +14,18 @@ import msgspec
 
 from fedagent.errors import StorageError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, new_blob_key
+from fedagent.storage import disk
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.failpoints import Failpoint, reach
-from fedagent.storage.files import make_private_folder, sync_folder
+from fedagent.storage.files import make_private_folder
 from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import ModelReference
 
 SUFFIX: Final = ".safetensors"
 _PART: Final = ".part"
 _READ_BYTES: Final = 1_048_576
+_PUBLIC_MODE: Final = 0o666
+"""Of a file that a person asked for: less the umask."""
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +68,10 @@ class Models:
         """
         draft = self.draft(name)
         try:
-            with draft.open("wb") as file:
+            with disk.created(draft) as file:
                 for piece in pieces:
                     file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
+                file.sync()
         except OSError as error:
             raise StorageError(
                 f"cannot write {draft}: {error.strerror}; check that the disk has space"
@@ -82,9 +83,7 @@ class Models:
         digest = hashlib.sha256()
         for piece in _pieces(draft, _READ_BYTES):
             digest.update(piece)
-        reach(Failpoint.FILE_BEFORE_RENAME)
-        draft.rename(self.path(digest.digest()))
-        sync_folder(self._folder)
+        disk.rename(draft, self.path(digest.digest()))
         reach(Failpoint.AGGREGATOR_MODEL_FOLDED)
         return digest.digest()
 
@@ -106,39 +105,40 @@ class Models:
         return Published(reference=reference, manifest=manifest, key=key)
 
     def export(self, plaintext: bytes, target: Path) -> int:
-        """The model's bytes, checked, in that file; gives their number.
+        """The model's bytes, checked, durably in that file; gives their number.
 
         Raises:
             StorageError: the model is damaged, or the file cannot be written.
         """
         draft = target.with_name(f".{target.name}{_PART}")
-        digest = hashlib.sha256()
+        digest, size = hashlib.sha256(), 0
         try:
-            with draft.open("wb") as file:
+            with disk.created(draft, mode=_PUBLIC_MODE) as file:
                 for piece in _pieces(self.path(plaintext), _READ_BYTES):
                     digest.update(piece)
                     file.write(piece)
-                size = file.tell()
+                    size += len(piece)
+                file.sync()
             if digest.digest() != plaintext:
                 raise StorageError(f"{self.path(plaintext)} is damaged: restore it from a backup")
-            draft.replace(target)
+            disk.rename(draft, target)
         except OSError as error:
             raise StorageError(f"cannot write {target}: {error.strerror}; choose another place") from error
         finally:
-            draft.unlink(missing_ok=True)
+            disk.remove(draft)
         return size
 
     def retire(self, study: str, number: int, blob: bytes) -> None:
         """No site needs this model any more: its blob and momentum go, its plaintext stays."""
         self._blobs.delete(blob)
-        self.velocity(study, number).unlink(missing_ok=True)
+        disk.remove(self.velocity(study, number))
 
     def sweep(self, *, plaintexts: set[bytes], blobs: set[bytes], velocities: set[Path]) -> None:
         """Deletes everything but these: what a process that died left behind."""
         keep = velocities | {self.path(each) for each in plaintexts}
         for path in self._folder.iterdir():
             if path not in keep:
-                path.unlink()
+                disk.remove(path)
         for digest in self._blobs.digests():
             if digest not in blobs:
                 self._blobs.delete(digest)

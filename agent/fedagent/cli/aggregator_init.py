@@ -27,10 +27,13 @@ from fedagent.aggregator.settings import (
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import print_lines
 from fedagent.errors import StorageError
+from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
 
 _AGGREGATOR_USER: Final = "fedaggregator"
 _BROKER_USER: Final = "mosquitto"
+_FOLDER_MODE: Final = 0o777
+"""Less the umask: the broker's user must get at its files."""
 
 
 def add_commands(commands: options.Commands) -> None:
@@ -62,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     secret = options.password(arguments, twice=True)
     authority = Authority(folder / "authority")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(folder, _FOLDER_MODE)
     except OSError as error:
         raise StorageError(
             f"cannot make {folder}: {error.strerror}; try sudo, or name another folder"

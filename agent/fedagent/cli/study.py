@@ -19,6 +19,7 @@ from fedagent.core.approval import Approval
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, FedagentError, UsageError
 from fedagent.site import control
+from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
 from fedagent.storage.settings import read_settings
 from fedagent.wire.study import Study, TabularClassifier
@@ -139,9 +140,10 @@ def _require_dataset(folder: Path, dataset: str) -> None:
 def _revoke(settings: Settings, name: str) -> int:
     path = Path(settings.paths.approvals) / f"{name}.toml"
     try:
-        path.unlink()
-    except FileNotFoundError as error:
-        raise FedagentError(f"study {name} is not approved here: there is nothing to revoke") from error
+        if not path.exists():
+            raise FedagentError(f"study {name} is not approved here: there is nothing to revoke")
+        disk.remove(path)
+        disk.sync_folder(path.parent)
     except OSError as error:
         raise FedagentError(f"cannot remove {path}: {error.strerror}; try sudo") from error
     print_lines(f"revoked     {name}: its work here stops now")

@@ -9,15 +9,15 @@ import fcntl
 import hashlib
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from fedagent.errors import StorageError, WireError
-from fedagent.storage.failpoints import Failpoint, reach
-from fedagent.storage.files import make_private_folder, sync_folder, write_atomically
+from fedagent.storage import disk
+from fedagent.storage.files import make_private_folder, write_atomically
 from fedagent.wire.codec import decode, encode
 from fedagent.wire.manifest import Manifest, blob_digest, chunk_size
 from fedagent.wire.topics import OFFER_BYTES
@@ -96,28 +96,27 @@ class BlobFolder:
         """
         digests: list[bytes] = []
         size = 0
+        incoming = self._folder / f"{_INCOMING}{secrets.token_hex(8)}"
         with _translated(self._folder):
-            descriptor, name = tempfile.mkstemp(prefix=_INCOMING, dir=self._folder)
             try:
-                with os.fdopen(descriptor, "wb") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX)
+                with disk.created(incoming) as file:
+                    fcntl.flock(file.descriptor, fcntl.LOCK_EX)
                     for chunk in chunks:
                         file.write(chunk)
                         digests.append(hashlib.sha256(chunk).digest())
                         size += len(chunk)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    file.sync()
                 manifest = Manifest(size_bytes=size, chunk_bytes=chunk_bytes, chunks=tuple(digests))
-                self._adopt(Path(name), manifest)
+                self._adopt(incoming, manifest)
             finally:
-                Path(name).unlink(missing_ok=True)
+                disk.remove(incoming)
         return manifest
 
     def delete(self, digest: bytes) -> None:
         """Nothing of the blob is left, whole or not."""
         with _translated(self._folder):
             for suffix in _SUFFIXES:
-                (self._folder / f"{digest.hex()}{suffix}").unlink(missing_ok=True)
+                disk.remove(self._folder / f"{digest.hex()}{suffix}")
 
     def digests(self) -> frozenset[bytes]:
         """The whole blobs."""
@@ -143,10 +142,7 @@ class BlobFolder:
     def _adopt(self, file: Path, manifest: Manifest) -> None:
         path = self._folder / blob_digest(manifest).hex()
         write_atomically(path.with_suffix(".manifest"), encode(manifest))
-        reach(Failpoint.FILE_BEFORE_RENAME)
-        file.rename(path)
-        reach(Failpoint.FILE_AFTER_RENAME)
-        sync_folder(self._folder)
+        disk.rename(file, path)
 
 
 class PartialBlob:
@@ -199,8 +195,8 @@ class PartialBlob:
             raise WireError(f"chunk {index} of blob {self.digest.hex()[:12]} has {len(data)} bytes")
         if hashlib.sha256(data).digest() != self.manifest.chunks[index]:
             raise WireError(f"chunk {index} of blob {self.digest.hex()[:12]} is not what its manifest says")
-        with _translated(self._part), _opened(self._part, os.O_WRONLY) as descriptor:
-            _write_at(descriptor, data, index * self.manifest.chunk_bytes)
+        with _translated(self._part), disk.opened(self._part, os.O_WRONLY) as descriptor:
+            disk.write_at(descriptor, data, index * self.manifest.chunk_bytes)
         self._have.add(index)
         self._unsynced.add(index)
         if len(self._unsynced) >= SYNC_CHUNKS:
@@ -219,11 +215,11 @@ class PartialBlob:
         for index in self._have:
             bits[index // 8] |= 1 << index % 8
         with _translated(self._part):
-            with _opened(self._part, os.O_WRONLY) as descriptor:
-                os.fdatasync(descriptor)
-            with _opened(self._bits, os.O_WRONLY | os.O_CREAT) as descriptor:
-                _write_at(descriptor, bits, 0)
-                os.fdatasync(descriptor)
+            with disk.opened(self._part, os.O_WRONLY) as descriptor:
+                disk.sync_contents(descriptor)
+            with disk.opened(self._bits, os.O_WRONLY | os.O_CREAT) as descriptor:
+                disk.write_at(descriptor, bits, 0)
+                disk.sync_contents(descriptor)
         self._unsynced.clear()
 
     def finish(self) -> Path:
@@ -241,13 +237,9 @@ class PartialBlob:
                 raise StorageError(
                     f"{self._part} is not whole ({size} bytes): delete it, it will be fetched again"
                 )
-            with _opened(self._part, os.O_WRONLY) as descriptor:
-                os.fsync(descriptor)
-            reach(Failpoint.FILE_BEFORE_RENAME)
-            self._part.rename(self._path)
-            reach(Failpoint.FILE_AFTER_RENAME)
-            sync_folder(self._path.parent)
-            self._bits.unlink(missing_ok=True)
+            disk.sync_file(self._part)
+            disk.rename(self._part, self._path)
+            disk.remove(self._bits)
         return self._path
 
     def _resume(self, count: int) -> set[int]:
@@ -255,12 +247,12 @@ class PartialBlob:
             bits = self._bits.read_bytes() if self._bits.is_file() else b""
             bits = bits.ljust(-(-count // 8), b"\0")
             return {index for index in range(count) if bits[index // 8] >> index % 8 & 1}
-        self._bits.unlink(missing_ok=True)
+        disk.remove(self._bits)
         write_atomically(self._path.with_suffix(".manifest"), encode(self.manifest))
-        with _opened(self._part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as descriptor:
-            os.ftruncate(descriptor, self.manifest.size_bytes)
-            os.fsync(descriptor)
-        sync_folder(self._part.parent)
+        with disk.created(self._part) as file:
+            disk.resize(file.descriptor, self.manifest.size_bytes)
+            file.sync()
+        disk.sync_folder(self._part.parent)
         return set()
 
 
@@ -270,7 +262,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
     Raises:
         StorageError: the file is gone or shorter.
     """
-    with _translated(path), _opened(path, os.O_RDONLY) as descriptor:
+    with _translated(path), disk.opened(path, os.O_RDONLY) as descriptor:
         data = os.pread(descriptor, size, offset)
     if len(data) != size:
         raise StorageError(f"{path} ends before byte {offset + size}: it is damaged, delete it")
@@ -280,23 +272,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
 def _delete_unless_locked(path: Path) -> None:
     with suppress(BlockingIOError), path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-
-
-def _write_at(descriptor: int, data: bytes | bytearray, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+        disk.remove(path)
 
 
 @contextmanager

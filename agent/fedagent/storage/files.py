@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that are there whole or not at all.
 
-Rule: every durable file is written by ``write_atomically`` (write, fsync, rename, fsync of the folder: rename(2), fsync(2)).
+Rule: every small durable file is written by ``write_atomically`` (write, fsync, rename, fsync of the folder).
 """
 
 import errno
@@ -11,7 +11,7 @@ from pathlib import Path
 from fedagent.conditions.condition import Condition
 from fedagent.conditions.files import CANNOT_MAKE_FOLDER, CANNOT_WRITE, MAY_NOT_WRITE, NO_FOLDER, NO_SPACE
 from fedagent.errors import StorageError
-from fedagent.storage.failpoints import Failpoint, reach
+from fedagent.storage import disk
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -22,16 +22,11 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
+        with disk.created(part, mode=mode) as file:
+            os.fchmod(file.descriptor, mode)
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        reach(Failpoint.FILE_BEFORE_RENAME)
-        part.rename(path)
-        reach(Failpoint.FILE_AFTER_RENAME)
-        sync_folder(path.parent)
+            file.sync()
+        disk.rename(part, path)
     except OSError as error:
         said = _unwritten(error)(path=path, folder=path.parent, reason=error.strerror)
         raise StorageError(said) from error
@@ -49,23 +44,14 @@ def _unwritten(error: OSError) -> Condition:
             return CANNOT_WRITE
 
 
-def sync_folder(folder: Path) -> None:
-    """The folder's entries are durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def make_private_folder(path: Path) -> Path:
-    """The folder exists and only its owner may enter it.
+    """The folder exists, durably, and only its owner may enter it; what an earlier process left in it is durable too.
 
     Raises:
         StorageError: it cannot be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk.make_folder(path, 0o700)
     except OSError as error:
         raise StorageError(CANNOT_MAKE_FOLDER(path=path, reason=error.strerror)) from error
     return path

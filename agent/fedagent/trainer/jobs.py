@@ -20,6 +20,7 @@ from fedagent.errors import ConfigurationError, StorageError, WireError
 from fedagent.security.certificates import Trust
 from fedagent.security.mail import open_mail
 from fedagent.security.sealing import model_key_context, public_key, unseal
+from fedagent.storage import disk
 from fedagent.storage.files import make_private_folder
 from fedagent.storage.settings import read_approval
 from fedagent.trainer.model import open_model
@@ -232,4 +233,4 @@ class JobCheck:
         with contextlib.suppress(FileNotFoundError):
             for path in folder.iterdir():
                 if path.name != name:
-                    path.unlink()
+                    disk.remove(path)

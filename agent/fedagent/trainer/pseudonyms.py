@@ -7,12 +7,13 @@ Source: HMAC-SHA256, RFC 2104.
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from fedagent.errors import StorageError
-from fedagent.storage.failpoints import Failpoint, reach
-from fedagent.storage.files import make_private_folder, sync_folder
+from fedagent.storage import disk
+from fedagent.storage.files import make_private_folder
 
 KEY_BYTES: Final = 32
 _BLOCK_BYTES: Final = 64  # of SHA-256
@@ -54,18 +55,11 @@ def _blob_sql(data: bytes) -> str:
 def _make(path: Path) -> None:
     """Two programs may do this at once: the first link wins, and both read that one."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with disk.created(part) as file:
             file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        reach(Failpoint.FILE_BEFORE_RENAME)
-        try:
-            path.hardlink_to(part)
-        except FileExistsError:
-            return
-        reach(Failpoint.FILE_AFTER_RENAME)
+            file.sync()
+        with suppress(FileExistsError):
+            disk.link(part, path)
     finally:
-        part.unlink()
-    sync_folder(path.parent)
+        disk.remove(part)

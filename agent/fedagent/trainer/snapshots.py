@@ -7,7 +7,6 @@ atomically. Columns are the study's (DOUBLE, VARCHAR, BOOLEAN; NULL is "not know
 No row is read here (``trainer.rows``), so that the supervisor holds neither DuckDB nor what it needs.
 """
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -15,8 +14,9 @@ from typing import Final, Literal
 import msgspec
 
 from fedagent.errors import StorageError
+from fedagent.storage import disk
 from fedagent.storage.failpoints import Failpoint, reach
-from fedagent.storage.files import make_private_folder, sync_folder, write_atomically
+from fedagent.storage.files import make_private_folder, write_atomically
 from fedagent.trainer.datasets import ColumnType
 
 PATIENT: Final = "__patient"
@@ -146,11 +146,8 @@ class SnapshotStore:
         try:
             if not stored.exists():
                 table.chmod(0o400)
-                _sync_file(table)
-                reach(Failpoint.FILE_BEFORE_RENAME)
-                table.rename(stored)
-                reach(Failpoint.FILE_AFTER_RENAME)
-                sync_folder(folder)
+                disk.sync_file(table)
+                disk.rename(table, stored)
             write_atomically(beside, msgspec.json.format(msgspec.json.encode(note)), mode=0o400)
             reach(Failpoint.SNAPSHOT_WRITTEN)
             write_atomically(folder / "current", f"{digest.hex()}\n".encode("ascii"))
@@ -164,14 +161,6 @@ class SnapshotStore:
                 f"the snapshot of {dataset} vanished from {folder}: nobody else may write there"
             )
         return record
-
-
-def _sync_file(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _again(dataset: str) -> str:
