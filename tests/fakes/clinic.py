@@ -127,6 +127,11 @@ class Clinic:
             encoding="utf-8",
         )
 
+    def configure_trainer(self, **values: float) -> None:
+        """More settings for the trainer; the section is the file's last."""
+        with self.config.open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = {value}\n" for name, value in values.items())
+
     @property
     def settings(self) -> Settings:
         return read_settings(self.config)

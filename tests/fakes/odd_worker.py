@@ -41,7 +41,8 @@ class OddWorker:
         self._maps: list[mmap.mmap] = []
         behaviours = (
             *(self.obey, self.nan, self.mapped, self.unfit, self.patient, self.look, self.burn, self.deaf),
-            *(self.family, self.crash, self.segfault, self.garbage, self.silent),
+            *(self.family, self.crash, self.segfault, self.garbage, self.silent, self.starved, self.asleep),
+            *(self.hang, self.repeat),
         )
         self._behaviours = {behaviour.__name__: behaviour for behaviour in behaviours}
 
@@ -130,6 +131,26 @@ class OddWorker:
     def silent(self, _: frames.WorkerJob) -> None:
         self._channel.close()
         signal.pause()
+
+    def starved(self, _: frames.WorkerJob) -> None:
+        self._channel.send(frames.WorkerFailed(reason=Reason.OUT_OF_MEMORY, text="MemoryError"))
+        signal.pause()
+
+    def asleep(self, _: frames.WorkerJob) -> None:
+        """Waits for what never comes, before its first step."""
+        signal.pause()
+
+    def hang(self, _: frames.WorkerJob) -> None:
+        """Its second step never ends."""
+        self._channel.send(frames.WorkerProgress(step=1, steps=2, checkpoint_step=0))
+        while True:
+            pass
+
+    def repeat(self, _: frames.WorkerJob) -> None:
+        """Says the same for ever."""
+        while True:
+            self._channel.send(frames.WorkerProgress(step=1, steps=2, checkpoint_step=0))
+            select.poll().poll(100)
 
     def _done(self, job: frames.WorkerJob, update: int | None) -> None:
         rows = 40 if job.round_kind is RoundKind.TRAIN else 0

@@ -126,6 +126,15 @@ class Arena(Federation):
             self.start_study()
             yield
 
+    def add_study(self, study: s.Study) -> None:
+        """Another study, approved and started; before the aggregator runs."""
+        for name in study.federation.sites:
+            _approve(self.hospital(name), study)
+        file = self.folder / f"{study.name}.toml"
+        file.write_text(tomli_w.dumps(study_table(study)))
+        self.fedaggregator("study", "create", str(file))
+        self.fedaggregator("study", "start", study.name)
+
     def hospital(self, name: str) -> Hospital:
         """The hospital of that name."""
         return next(each for each in self.hospitals if each.name == name)

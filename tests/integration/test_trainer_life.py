@@ -24,7 +24,9 @@ Start = Callable[[str], Connection]
 
 @pytest.fixture
 def clinic(tmp_path: Path) -> Clinic:
+    """Its worker may take three seconds before the first step, and one for each."""
     clinic = Clinic(tmp_path)
+    clinic.configure_trainer(step_limit_s=1.0, load_limit_s=3.0)
     clinic.approve(IDENTITY)
     return clinic
 
@@ -55,6 +57,10 @@ def order(clinic: Clinic, number: int = 1) -> Order:
         ("garbage", Reason.CRASHED),
         ("silent", Reason.CRASHED),
         ("nan", Reason.NOT_FINITE),
+        ("starved", Reason.OUT_OF_MEMORY),
+        ("asleep", Reason.STUCK),
+        ("hang", Reason.STUCK),
+        ("repeat", Reason.STUCK),
     ],
 )
 def test_a_job_that_goes_wrong_twice_fails_once(
@@ -71,7 +77,8 @@ def test_a_job_that_goes_wrong_twice_fails_once(
 
 
 @pytest.mark.parametrize(
-    "behaviour", ["crash-once", "segfault-once", "garbage-once", "silent-once", "nan-once"]
+    "behaviour",
+    ["crash-once", "segfault-once", "garbage-once", "silent-once", "nan-once", "starved-once", "hang-once"],
 )
 def test_a_job_that_goes_wrong_once_is_done(clinic: Clinic, start: Start, behaviour: str) -> None:
     with start(behaviour) as connection:
@@ -93,6 +100,17 @@ def test_what_is_no_chance_is_not_tried_again(
         connection.give(order(clinic))
         assert connection.expect(frames.JobFailed).reason is reason
     assert len(clinic.jobs) == 1
+
+
+def test_a_paused_worker_is_not_stuck_however_long_the_pause(clinic: Clinic, start: Start) -> None:
+    with start("hang") as connection:
+        connection.give(order(clinic))
+        connection.expect(frames.JobProgress)
+        connection.stop_worker()
+        with pytest.raises(AssertionError, match="the supervisor says nothing"):
+            connection.next(timeout_s=4.0)
+        os.killpg(connection.ready.worker_pid, signal.SIGCONT)
+        assert "tried 2 times: step 2 did not end in 1 s" in connection.expect(frames.JobFailed).text
 
 
 def test_a_worker_that_was_killed_is_no_crash_and_ends_the_supervisor(clinic: Clinic, start: Start) -> None:
@@ -125,7 +143,7 @@ def test_a_worker_that_never_starts_is_told_not_looped(
     with start("stillborn") as connection:
         connection.expect_end()
         assert connection.wait_ended() == "exit status 1"
-    assert "the worker does not start (exit status 3)" in capfd.readouterr().err
+    assert "the worker crashed (exit status 3) before it had a job, 2 times" in capfd.readouterr().err
 
 
 # --- who ends whom ----------------------------------------------------------------------------------------------

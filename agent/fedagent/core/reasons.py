@@ -11,6 +11,8 @@ from fedagent.wire.messages import Reason
 
 REASON_WORDS: Final[Mapping[Reason, str]] = {
     Reason.CRASHED: "the training crashed more than once",
+    Reason.OUT_OF_MEMORY: "the training needs more memory than there is here",
+    Reason.STUCK: "the training stood still more than once",
     Reason.NOT_FINITE: "the training diverged: its numbers are not finite",
     Reason.TOO_FEW_ROWS: "too few patients are usable here",
     Reason.NO_DATASET: "the approved dataset has no usable snapshot",

@@ -13,7 +13,11 @@ _FILES: Final = (("cgroup.freeze", os.O_WRONLY), ("cgroup.kill", os.O_WRONLY), (
 
 
 class WorkGroup:
-    """The cgroup ``work/`` below the service's own."""
+    """The cgroup ``work/`` below the service's own.
+
+    Attributes:
+        unit: folder of the service's own.
+    """
 
     def __init__(self, unit: Path) -> None:
         """Makes both groups and moves this process into ``main/``.
@@ -21,6 +25,7 @@ class WorkGroup:
         Raises:
             OSError: the folder is not ours to change.
         """
+        self.unit = unit
         self._folder = unit / "work"
         main = unit / "main"
         main.mkdir(exist_ok=True)
@@ -37,6 +42,10 @@ class WorkGroup:
     def open_files(self) -> list[int]:
         """cgroup.freeze, cgroup.kill and cgroup.events, open: the right to use them goes with the descriptors."""
         return [os.open(self._folder / name, flags | os.O_CLOEXEC) for name, flags in _FILES]
+
+    def frozen(self) -> bool:
+        """Whether somebody froze the group."""
+        return (self._folder / "cgroup.freeze").read_text(encoding="ascii").strip() == "1"
 
     def kill(self) -> None:
         """Everything in the group dies, also when it is frozen."""

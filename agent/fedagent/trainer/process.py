@@ -19,6 +19,7 @@ from fedagent.channel import FrameChannel
 from fedagent.errors import TrainerError
 from fedagent.trainer.groups import WorkGroup
 from fedagent.trainer.hardening import die_with
+from fedagent.trainer.watch import is_paused
 
 CHANNEL: Final = 3
 
@@ -82,6 +83,15 @@ class WorkerProcess:
         if self._code is None:
             self.condemned = True
             self._kill_all()
+
+    def paused(self) -> bool:
+        """Whether somebody froze it or stopped it by a signal."""
+        if self._group is not None and self._group.frozen():
+            return True
+        try:
+            return is_paused(Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace"))
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def end(self) -> int:
         """Waits for its death, which must be on its way; returns the exit code, negative for a signal.

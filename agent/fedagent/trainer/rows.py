@@ -45,6 +45,8 @@ def read_columns(path: str | Path, names: Sequence[str]) -> dict[str, MaskedColu
                     f"the snapshot has no column {lacking[0]!r}: add it to the dataset and snapshot anew"
                 )
             arrays = engine.execute(f"SELECT {wanted} FROM read_parquet(?)", [str(path)]).fetchnumpy()  # noqa: S608
+    except duckdb.OutOfMemoryException:
+        raise MemoryError from None
     except duckdb.Error:
         raise DataError(
             "the snapshot's file cannot be read: fedagent dataset snapshot makes it anew"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection's life: frames of the daemon and of the worker, the worker's death, and what follows from each.
 
-Rule: at most one job and one worker. A crash or a result that is not finite is tried once more, from the checkpoint;
-a worker that was killed from outside (the daemon, the kernel) is no crash: the supervisor ends, and the daemon decides.
+Rule: at most one job and one worker. A crash, a lack of memory, a step without end or a result that is not finite is
+tried once more, from the checkpoint; a worker that was killed from outside (the daemon, the kernel) is no crash: the supervisor ends, and the daemon decides.
 """
 
 import contextlib
@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import signal
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,19 +20,24 @@ import msgspec
 
 from fedagent import VERSION
 from fedagent.channel import FrameChannel, close_all
+from fedagent.conditions.trainer import KILLED_FOR_MEMORY
 from fedagent.errors import TrainerError, WireError
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.trainer.gate import GateTerms, pass_loss, pass_result
-from fedagent.trainer.groups import WorkGroup
+from fedagent.trainer.groups import WorkGroup, own_cgroup
 from fedagent.trainer.jobs import JobCheck, PreparedJob
 from fedagent.trainer.lifeline import EndError, Lifeline
 from fedagent.trainer.process import WorkerProcess
 from fedagent.trainer.refusal import RefusedError
 from fedagent.trainer.rounds import RoundLedger
+from fedagent.trainer.watch import LOOK_S, KernelKills, Watch
 from fedagent.wire import frames
 from fedagent.wire.messages import Reason
 
 ATTEMPTS: Final = 2
+
+_CHANCE: Final = (Reason.CRASHED, Reason.OUT_OF_MEMORY, Reason.STUCK, Reason.NOT_FINITE)
+"""What another try may change."""
 
 _DEATH_MS: Final = 1000
 """A worker that closed its channel gets so long to end by itself."""
@@ -65,6 +71,7 @@ class Session:
         start: WorkerStart,
         check: JobCheck,
         rounds: RoundLedger,
+        watch: Watch,
     ) -> None:
         """Starts the worker; ``close`` ends it."""
         self._channel, self._lifeline, self._start, self._check, self._rounds = (
@@ -83,6 +90,8 @@ class Session:
         self._step = 0
         self._checkpoint_asked = False
         self._vacating = False
+        unit = own_cgroup(Path("/proc/self")) if start.group is None else start.group.unit
+        self._watch, self._kills = watch, KernelKills(unit)
         self._worker = self._new_worker()
 
     def serve(self) -> None:
@@ -95,7 +104,8 @@ class Session:
         """
         self._tell_ready()
         while True:
-            ready = {descriptor for descriptor, _ in self._poll.poll()}
+            wait_ms = None if self._job is None else LOOK_S * 1000
+            ready = {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
             if self._lifeline.signals in ready:
                 raise EndError("told to end")
             if self._channel.fileno() in ready:
@@ -104,6 +114,8 @@ class Session:
                 self._read_worker()
             elif self._worker.pidfd in ready:
                 self._worker_ended()
+            if self._job is not None:
+                self._look(self._job)
 
     def close(self) -> None:
         """The worker is killed, frozen or not, and the job's descriptors are closed."""
@@ -201,6 +213,7 @@ class Session:
     # --- the worker -------------------------------------------------------------------------------------------
 
     def _new_worker(self) -> WorkerProcess:
+        self._kills_before = self._kills.count()
         worker = self._start.start()
         for descriptor in (worker.channel.fileno(), worker.pidfd):
             self._poll.register(descriptor, select.POLLIN)
@@ -223,6 +236,7 @@ class Session:
         self._tell_ready()
 
     def _hand_over(self, job: PreparedJob) -> None:
+        self._watch.begin(time.monotonic())
         with contextlib.suppress(OSError):  # its death is about to be read, and counts as a crash of this job
             self._worker.channel.send(job.frame, job.descriptors)
 
@@ -247,6 +261,7 @@ class Session:
         match frame:
             case frames.WorkerProgress():
                 self._step = frame.step
+                self._watch.moved(frame.step)
                 self._tell(_progress(job, frame))
             case frames.WorkerCheckpointed():
                 self._checkpoint_done(frame.step)
@@ -285,23 +300,40 @@ class Session:
             self._worker.kill()
         ours = self._worker.condemned
         code = self._end_worker()
-        if self._vacating or (code == -signal.SIGKILL and not ours):
+        foreign = code == -signal.SIGKILL and not ours
+        starved = foreign and self._kills.count() > self._kills_before
+        if self._vacating or (foreign and not starved):
             raise EndError("the worker was killed")
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        _log.warning("the worker crashed: %s", how)
+        if starved:
+            reason, text = Reason.OUT_OF_MEMORY, str(KILLED_FOR_MEMORY())
+        else:
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            reason, text = Reason.CRASHED, f"the worker crashed ({how})"
         if self._job is None:
-            self._idle_deaths += 1
-            if self._idle_deaths >= ATTEMPTS:
-                raise TrainerError(f"the worker does not start ({how}): its error stands in the lines above")
+            self._idle_death(text)
         self._replace_worker()
         if self._job is not None:
-            self._try_again(self._job, Reason.CRASHED, f"the worker crashed ({how})")
+            self._try_again(self._job, reason, text)
+
+    def _idle_death(self, text: str) -> None:
+        _log.warning("%s", text)
+        self._idle_deaths += 1
+        if self._idle_deaths >= ATTEMPTS:
+            raise TrainerError(
+                f"{text} before it had a job, {ATTEMPTS} times: its error stands in the lines above"
+            )
+
+    def _look(self, job: PreparedJob) -> None:
+        """A worker that moves no more is killed, and counts as one that failed."""
+        wrong = self._watch.look(time.monotonic(), paused=self._worker.paused())
+        if wrong is not None:
+            self._job_failed(job, Reason.STUCK, str(wrong))
 
     # --- the job ----------------------------------------------------------------------------------------------
 
     def _job_failed(self, job: PreparedJob, reason: Reason, text: str) -> None:
         """The worker's own verdict or the gate's; what may be chance is tried again by a fresh worker."""
-        if reason not in (Reason.CRASHED, Reason.NOT_FINITE):
+        if reason not in _CHANCE:
             self._give_up(job, reason, text)
             return
         self._stop_worker()
@@ -311,7 +343,7 @@ class Session:
     def _try_again(self, job: PreparedJob, reason: Reason, text: str) -> None:
         self._attempts += 1
         if self._attempts >= ATTEMPTS:
-            self._give_up(job, reason, f"{text}, {ATTEMPTS} times")
+            self._give_up(job, reason, f"tried {ATTEMPTS} times: {text}")
             return
         _log.warning("study %s: %s; once more from the checkpoint", job.announcement.study.name, text)
         self._hand_over(job)

@@ -30,6 +30,7 @@ from fedagent.trainer.process import free_channel
 from fedagent.trainer.rounds import RoundLedger
 from fedagent.trainer.session import Session, WorkerStart
 from fedagent.trainer.snapshots import SnapshotStore
+from fedagent.trainer.watch import Watch
 
 WORKER: Final = (sys.executable, "-P", "-m", "fedagent.trainer.worker")
 
@@ -87,7 +88,10 @@ def _serve(config: Path, worker: Sequence[str]) -> None:
             snapshots=SnapshotStore(state / "snapshots"),
         )
         check.erase_unapproved()
-        with contextlib.closing(Session(FrameChannel(connection), lifeline, start, check, rounds)) as session:
+        limits = settings.trainer
+        watch = Watch(step_limit_s=limits.step_limit_s, load_limit_s=limits.load_limit_s)
+        session = Session(FrameChannel(connection), lifeline, start, check, rounds, watch)
+        with contextlib.closing(session):
             session.serve()
 
 

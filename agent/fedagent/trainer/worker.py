@@ -117,6 +117,13 @@ def describe(error: Exception) -> str:
     return f"{type(error).__name__}{where}"
 
 
+def reason_of(error: Exception) -> Reason:
+    """What the failure of a whole worker is called."""
+    # torch's own class for a GPU; its CPU allocator raises a plain RuntimeError (c10/core/impl/alloc_cpu.cpp).
+    lacking = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+    return Reason.OUT_OF_MEMORY if lacking or "DefaultCPUAllocator" in str(error) else Reason.CRASHED
+
+
 def main() -> int:
     """Exit code 0: the supervisor is gone; 1: this worker must not go on."""
     channel = FrameChannel(socket.socket(fileno=CHANNEL_DESCRIPTOR))
@@ -125,7 +132,7 @@ def main() -> int:
     except ConnectionError:
         return 0
     except Exception as error:  # noqa: BLE001 (one of two in the program: report, and end)
-        channel.send(WorkerFailed(reason=Reason.CRASHED, text=describe(error)))
+        channel.send(WorkerFailed(reason=reason_of(error), text=describe(error)))
         return 1
     return 0
 

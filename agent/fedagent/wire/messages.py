@@ -42,6 +42,8 @@ class Reason(StrEnum):
     """Why a site does not take part, or why the aggregator will not take what it sent."""
 
     CRASHED = "crashed"
+    OUT_OF_MEMORY = "out-of-memory"
+    STUCK = "stuck"
     NOT_FINITE = "not-finite"
     TOO_FEW_ROWS = "too-few-rows"
     NO_DATASET = "no-dataset"

@@ -9,7 +9,7 @@ import pytest
 
 from fedagent.channel import FrameChannel
 from fedagent.errors import StorageError, TrainerError
-from fedagent.trainer.worker import SupervisorReporter, describe
+from fedagent.trainer.worker import SupervisorReporter, describe, reason_of
 from fedagent.wire import study as s
 from fedagent.wire.frames import (
     CheckpointNow,
@@ -138,6 +138,18 @@ def test_an_error_in_our_code_is_placed() -> None:
 def test_our_own_errors_are_told() -> None:
     assert describe(StorageError("cannot write x: no space")) == "cannot write x: no space"
     assert len(describe(TrainerError("x" * 1000))) == 500
+
+
+def test_a_lack_of_memory_is_told_from_a_crash() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50, dtype=torch.uint8)
+    assert reason_of(caught.value) is Reason.OUT_OF_MEMORY
+    with pytest.raises(MemoryError) as caught_too:
+        bytearray(1 << 60)
+    assert reason_of(caught_too.value) is Reason.OUT_OF_MEMORY
+    assert reason_of(torch.OutOfMemoryError("CUDA out of memory")) is Reason.OUT_OF_MEMORY
+    assert reason_of(RuntimeError("shapes cannot be multiplied")) is Reason.CRASHED
 
 
 def test_progress_is_told_at_once_then_rarely_but_after_each_checkpoint() -> None:
