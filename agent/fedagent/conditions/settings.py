@@ -24,3 +24,28 @@ UNKNOWN_KEY_NEAR: Final = _configuration(
     "FA2004", "Unknown key, one like it is known", "{path}: {key}: unknown key", "did you mean {near!r}?"
 )
 WRONG_VALUE: Final = _configuration("FA2005", "Wrong value", "{path}: {key}: {problem}", "correct it")
+MISSING_KEY: Final = _configuration("FA2006", "Key missing", "{path}: {key}: is missing", "add it")
+NOT_A_CHOICE: Final = _configuration(
+    "FA2007",
+    "None of the values that a key can have",
+    "{path}: {key}: {value!r} is not one of {known}",
+    "correct it",
+)
+NOT_A_CHOICE_NEAR: Final = _configuration(
+    "FA2008",
+    "None of the values that a key can have, one like it is known",
+    "{path}: {key}: {value!r} is not one of {known}",
+    "did you mean {near!r}?",
+)
+NOT_A_NAME: Final = _configuration(
+    "FA2009", "Not a name", "{path}: {key}: is no name", "use 2 to 32 of a-z, 0-9 and -, not - first"
+)
+NOT_A_COLUMN: Final = _configuration(
+    "FA2010",
+    "Not a column's name",
+    "{path}: {key}: is no column's name",
+    "use letters, digits and _, not a digit first",
+)
+NOT_A_CLOCK: Final = _configuration(
+    "FA2011", "Not a time of the day", "{path}: {key}: is no time of the day", "write it as 07:30"
+)

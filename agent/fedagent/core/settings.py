@@ -4,14 +4,15 @@
 Rule: every field has its unit in the name, its limits in the type and its line in ``etc/fedagent/fedagent.toml``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from fedagent.wire.values import Name, Ratio
 
-Clock = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
+CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z"
+Clock = Annotated[str, Meta(pattern=CLOCK_PATTERN)]
 Seconds = Annotated[float, Meta(ge=0.0)]
 
 

@@ -4,21 +4,17 @@
 Rule: what is wrong is named by file and key path, and the nearest known key is suggested.
 """
 
-import difflib
-import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from fedagent.conditions.condition import Said
-from fedagent.conditions.settings import CANNOT_READ, NOT_TOML, UNKNOWN_KEY, UNKNOWN_KEY_NEAR, WRONG_VALUE
+from fedagent.conditions.settings import CANNOT_READ, NOT_TOML
 from fedagent.errors import ConfigurationError
+from fedagent.storage.toml_problems import explain
 
 T = TypeVar("T")
-
-_UNKNOWN: Final = re.compile(r"Object contains unknown field `(?P<key>[^`]*)`(?: - at `(?P<path>\$[^`]*)`)?")
 
 
 def read_toml(path: Path, kind: type[T], *, overlays: tuple[Path, ...] = ()) -> T:
@@ -34,7 +30,7 @@ def read_toml(path: Path, kind: type[T], *, overlays: tuple[Path, ...] = ()) -> 
     try:
         return msgspec.convert(merged, kind, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigurationError(_explain(str(error), where, kind)) from error
+        raise ConfigurationError(explain(str(error), where, merged, kind)) from error
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -52,36 +48,3 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> None:
             _merge(base[key], value)
         else:
             base[key] = value
-
-
-def _explain(text: str, where: str, kind: object) -> Said:
-    found = _UNKNOWN.match(text)
-    if not found:
-        problem, _, path = text.partition(" - at `$")
-        return WRONG_VALUE(path=where, key=path.rstrip("`").lstrip(".") or "the file", problem=problem)
-    key = f"{found['path'] or '$'}.{found['key']}".removeprefix("$.")
-    near = difflib.get_close_matches(found["key"], _field_names(kind), n=1)
-    return UNKNOWN_KEY_NEAR(path=where, key=key, near=near[0]) if near else UNKNOWN_KEY(path=where, key=key)
-
-
-def _field_names(kind: object) -> list[str]:
-    """Every key of every table that the type can hold (a suggestion need not know the table)."""
-    names: list[str] = []
-    pending: list[msgspec.inspect.Type] = [msgspec.inspect.type_info(kind)]
-    seen: set[type] = set()
-    while pending:
-        info = pending.pop()
-        match info:
-            case msgspec.inspect.StructType() if info.cls not in seen:
-                seen.add(info.cls)
-                names += [field.encode_name for field in info.fields]
-                pending += [field.type for field in info.fields]
-            case msgspec.inspect.UnionType():
-                pending += info.types
-            case msgspec.inspect.TupleType():
-                pending += info.item_types
-            case msgspec.inspect.VarTupleType():
-                pending.append(info.item_type)
-            case _:
-                pass
-    return names

@@ -30,7 +30,8 @@ RESERVED_NAMES: Final = frozenset(
 )
 """Names that no site and no study may carry: they are words of the topics or of the identities."""
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{1,31}\Z")]  # \Z: $ would let a newline follow
+NAME_PATTERN: Final = r"^[a-z0-9][a-z0-9-]{1,31}\Z"  # \Z: $ would let a newline follow
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 """A site's, study's or dataset's name."""
 
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -47,7 +48,8 @@ ChunkIndex = Annotated[int, Meta(ge=0, le=1_048_575)]
 ChunkBytes = Annotated[int, Meta(ge=65_536, le=1_048_576, multiple_of=4096)]
 Text = Annotated[str, Meta(max_length=500)]
 
-ColumnName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^(?!__)[A-Za-z_][A-Za-z0-9_]*\Z")]
+COLUMN_PATTERN: Final = r"^(?!__)[A-Za-z_][A-Za-z0-9_]*\Z"
+ColumnName = Annotated[str, Meta(min_length=1, max_length=64, pattern=COLUMN_PATTERN)]
 """A study's column. Names with two leading underscores are the snapshot's own."""
 
 Ratio = Annotated[float, Meta(ge=0.0, le=1.0)]

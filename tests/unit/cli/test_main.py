@@ -64,7 +64,7 @@ def test_without_a_daemon_it_is_69(config: Path, capsys: pytest.CaptureFixture[s
         ),
         pytest.param(
             'site.name = "clinic-a"\nbroker.host = "b"\ngovernor.cpu_samples = 0\n',
-            "governor.cpu_samples: Expected `int` >= 1",
+            "governor.cpu_samples: expected integer >= 1",
             id="out of range",
         ),
         pytest.param("site = [\n", "is not TOML", id="no TOML"),

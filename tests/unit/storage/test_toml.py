@@ -47,7 +47,7 @@ def test_later_files_are_laid_over_key_by_key(tmp_path: Path) -> None:
     ("text", "said"),
     [
         pytest.param("", "name", id="missing key"),
-        pytest.param("name = 1", "name: Expected `str`", id="wrong type"),
+        pytest.param("name = 1", "name: expected string, got integer; correct it", id="wrong type"),
         pytest.param(
             'name = "x"\ntrainr = 1', "trainr: unknown key; did you mean 'trainer'?", id="unknown key"
         ),
@@ -58,7 +58,9 @@ def test_later_files_are_laid_over_key_by_key(tmp_path: Path) -> None:
         ),
         pytest.param('name = "x"\nzzzz = 1', "zzzz: unknown key", id="nothing near"),
         pytest.param(
-            'name = "x"\n[trainer]\nthreads = 0', "trainer.threads: Expected `int` >= 1", id="range"
+            'name = "x"\n[trainer]\nthreads = 0',
+            "trainer.threads: expected integer >= 1; correct it",
+            id="range",
         ),
         pytest.param(
             'name = "x"\n[[sources]]\nkind = "Either"\ndelimter = ";"', "delimter: unknown", id="list"
