@@ -92,7 +92,6 @@ PENDING: frozenset[str] = frozenset({
     "storage/blobs.py",
     "storage/database.py",
     "storage/settings.py",
-    "storage/toml.py",
     "trainer/baseline.py",
     "trainer/checkpoint.py",
     "trainer/datasets.py",

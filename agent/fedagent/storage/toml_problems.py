@@ -58,7 +58,7 @@ def explain(text: str, where: str, value: dict[str, Any], kind: object) -> Said:
     if found := _NO_CHOICE.match(problem):
         return _no_choice(found["value"], path, where, kind)
     for pattern, condition in _PATTERNS.items():
-        if problem.endswith(f"matching regex {pattern!r}"):
+        if problem.endswith(repr(pattern)):
             return condition(path=where, key=path)
     words = re.sub(r"`([^`]*)`", lambda match: _in_toml(match[1]), problem)
     return WRONG_VALUE(path=where, key=path or _WHOLE, problem=words[:1].lower() + words[1:])
