@@ -88,13 +88,13 @@ class Authority:
         self._opened: tuple[ec.EllipticCurvePrivateKey, x509.Certificate] | None = None
 
     def create(self, password: bytes) -> None:
-        """Makes the authority; it is open then.
+        """Makes the authority; it is open then. A key alone is what an earlier try left, and is made anew.
 
         Raises:
             UsageError: there is one already, or the password is empty.
             StorageError: the folder cannot be written.
         """
-        if self.key_path.exists() or self.certificate_path.exists():
+        if self.certificate_path.exists() or self.issued_path.exists():
             raise UsageError(f"{self._folder} has an authority already: keep it, or choose another folder")
         if not password:
             raise UsageError("the authority's key needs a password")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``fedaggregator init``: makes a study centre's authority, keys, broker configuration and settings in one folder.
 
-Rule: never writes over an authority that is there.
+Rule: never writes over an authority that is there. The settings are written last: where they lack, it goes on with what
+an earlier try made.
 """
 
 import argparse
@@ -70,7 +71,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise StorageError(
             f"cannot make {folder}: {error.strerror}; try sudo, or name another folder"
         ) from error
-    authority.create(secret)
+    if authority.certificate_path.exists() and not (folder / DEFAULT_PATH.name).exists():
+        authority.open(secret)
+    else:
+        authority.create(secret)
     write_atomically(folder / "ca.crt", authority.certificate_path.read_bytes(), mode=0o644)
     authority.issue_aggregator().install(folder / "aggregator.crt", folder / "aggregator.key")
     addresses = [host for host in hosts if _is_address(host)]

@@ -217,9 +217,12 @@ class PartialBlob:
         with _translated(self._part):
             with disk.opened(self._part, os.O_WRONLY) as descriptor:
                 disk.sync_contents(descriptor)
+            is_new = not self._bits.exists()
             with disk.opened(self._bits, os.O_WRONLY | os.O_CREAT) as descriptor:
                 disk.write_at(descriptor, bits, 0)
                 disk.sync_contents(descriptor)
+            if is_new:
+                disk.sync_folder(self._bits.parent)
         self._unsynced.clear()
 
     def finish(self) -> Path:
@@ -244,7 +247,10 @@ class PartialBlob:
 
     def _resume(self, count: int) -> set[int]:
         if self._part.is_file() and self._part.stat().st_size == self.manifest.size_bytes:
-            bits = self._bits.read_bytes() if self._bits.is_file() else b""
+            bits = b""
+            if self._bits.is_file():
+                disk.sync_file(self._bits)  # a process that was killed may have written them only
+                bits = self._bits.read_bytes()
             bits = bits.ljust(-(-count // 8), b"\0")
             return {index for index in range(count) if bits[index // 8] >> index % 8 & 1}
         disk.remove(self._bits)

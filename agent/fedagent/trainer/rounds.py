@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from fedagent.errors import StorageError
+from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
 from fedagent.wire.codec import encode
 from fedagent.wire.messages import Announcement
@@ -53,6 +54,7 @@ class RoundLedger:
         """
         self._path = path
         try:
+            disk.sync_folder(path.parent)  # what a process that was killed renamed there counts from here on
             self._file = msgspec.json.decode(path.read_bytes(), type=RoundFile)
         except FileNotFoundError:
             self._file = RoundFile()
