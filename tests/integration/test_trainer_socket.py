@@ -34,10 +34,25 @@ def test_without_a_socket_the_trainer_is_gone_at_once(clinic: Clinic) -> None:
     play(scene())
 
 
-def test_auto_takes_a_child_where_there_is_no_socket(clinic: Clinic) -> None:
+def test_auto_takes_a_child_where_systemd_does_not_run_the_daemon(clinic: Clinic) -> None:
+    path = clinic.folder / "trainer.sock"
+
+    async def scene() -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+            listener.bind(str(path))  # an installed service's, which is not for a daemon run by hand
+            listener.listen()
+            async with daemon(clinic, by_socket(clinic, path, "auto")) as held:
+                await held.came()
+
+    play(scene())
+
+
+def test_a_service_never_falls_back_to_a_child(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(clinic.folder / "notify"))
+
     async def scene() -> None:
         async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock", "auto")) as held:
-            await held.came()
+            assert (await held.gone()).startswith("no trainer could be started: No such file")
 
     play(scene())
 
@@ -56,7 +71,10 @@ def test_a_refused_connection_is_gone(clinic: Clinic) -> None:
     play(scene())
 
 
-def test_a_service_that_could_not_be_paused_is_not_used(clinic: Clinic) -> None:
+def test_a_service_that_could_not_be_paused_is_not_used(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(clinic.folder / "notify"))
     path = clinic.folder / "trainer.sock"
     ready = frames.Ready(
         version="1", control="process-group", supervisor_pid=1, worker_pid=2, trainer_key=bytes(32)

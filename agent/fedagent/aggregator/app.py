@@ -148,6 +148,8 @@ class Aggregator:
                     self._service.ready()
                 log.info("the aggregator is ready, its state is in %s", self._settings.state)
                 await self._consume()
+                if self._service:
+                    self._service.stopping()
                 link.cancel()
         except* FedagentError as group:
             raise _first(group) from group

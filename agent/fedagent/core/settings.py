@@ -76,7 +76,7 @@ class GovernorSettings(Section, frozen=True, kw_only=True):
 
 
 class TrainerSettings(Section, frozen=True, kw_only=True):
-    """The process that trains. ``auto`` uses the systemd socket where it exists, else a child process."""
+    """The process that trains. ``auto`` uses the systemd socket where systemd runs the daemon, else a child."""
 
     launch: Literal["auto", "socket", "child"] = "auto"
     socket: str = "/run/fedagent-trainer.sock"

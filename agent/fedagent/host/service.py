@@ -4,6 +4,7 @@
 import contextlib
 import os
 import socket
+import time
 
 
 class ServiceStatus:
@@ -20,6 +21,10 @@ class ServiceStatus:
         """One line for ``systemctl status``; also feeds the watchdog."""
         line = " ".join(text.split())  # a second line would be another message
         self._notify(f"STATUS={line}\nWATCHDOG=1")
+
+    def reloading(self) -> None:
+        """The settings are being read anew; ``ready`` ends it."""
+        self._notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
         """The service is ending by itself or was asked to."""

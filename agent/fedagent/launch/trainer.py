@@ -136,9 +136,10 @@ class Trainer:
 
     def _connect(self) -> socket.socket:
         path = self._settings.socket
-        if self._settings.launch == "child" or (
-            self._settings.launch == "auto" and not Path(path).is_socket()
-        ):
+        # A socket of an installed service is not for a daemon that somebody runs by hand; and a service never falls
+        # back to a child, which would live in the daemon's own sandbox, with its network.
+        by_systemd = self._settings.launch == "auto" and "NOTIFY_SOCKET" in os.environ
+        if self._settings.launch != "socket" and not by_systemd:
             connection, self._child = start_child(self._config)
             return connection
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)

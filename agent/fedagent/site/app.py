@@ -282,6 +282,12 @@ class Daemon:
 
     def _reload(self) -> bool:
         """Load, validate, swap; or keep the old settings and say why."""
+        self._service.reloading()
+        ended = self._read_anew()
+        self._service.ready()
+        return ended
+
+    def _read_anew(self) -> bool:
         try:
             settings = read_settings(self._config)
         except ConfigurationError as error:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +25,17 @@ def test_systemd_hears_how_the_service_is(systemd: socket.socket) -> None:
     service = ServiceStatus()
     service.ready()
     service.status("training heart-1, round 3")
+    before = time.monotonic_ns() // 1000
+    service.reloading()
     service.stopping()
-    assert [systemd.recv(1000) for _ in range(3)] == [
+    assert [systemd.recv(1000) for _ in range(2)] == [
         b"READY=1",
         b"STATUS=training heart-1, round 3\nWATCHDOG=1",
-        b"STOPPING=1",
     ]
+    said, _, at = systemd.recv(1000).rpartition(b"=")
+    assert said == b"RELOADING=1\nMONOTONIC_USEC"
+    assert before <= int(at) <= time.monotonic_ns() // 1000
+    assert systemd.recv(1000) == b"STOPPING=1"
 
 
 def test_a_status_is_one_line_whatever_somebody_wrote(systemd: socket.socket) -> None:
