@@ -16,7 +16,7 @@ from tests.fakes.scenes import NAME, STUDY, UPDATE, Step, announcement, at, hear
 HELLO = heard(m.AggregatorHello(version="0.1.0", protocol=1, studies=(m.OpenStudy(study=NAME, round=1),)))
 ANNOUNCED = ["strike heart-1/join", "strike heart-1/offer", "strike heart-1/decline", "drop blobs"]
 JOINED = ["strike heart-1/decline", "post heart-1/join"]
-GREETINGS = ["send presence", "send hello", "repeat outbox"]
+GREETINGS = ["send presence", "send instance", "send hello", "repeat outbox"]
 BUSY = {"cpu_others_ratio": 0.9}
 
 

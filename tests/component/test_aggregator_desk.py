@@ -232,3 +232,25 @@ def test_what_does_not_fit_into_the_inbox_is_not_acknowledged_but_asked_for_agai
             assert len(link.renewals) == 3
 
     play(script())
+
+
+def test_an_instance_that_came_while_another_lived_is_told_to_stop(
+    centre: Centre, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = centre.sites["clinic-a"]
+    first, second = (m.Instance(instance=bytes([number]) * 32) for number in (1, 2))
+    twin = m.Twin(instance=second.instance)
+
+    async def script() -> None:
+        async with centre.running():
+            for word, twins in ((first, []), (second, []), (first, [twin]), (second, [twin] * 2)):
+                site.say(word)
+                await answered(centre, site, m.SiteHello(version="0.1.0", protocol=1))
+                assert heard(site, m.Twin) == twins
+
+    play(script())
+    assert caplog.text.count("two machines use the identity of site clinic-a") == 2
+    store = centre.store()
+    noted = {each.name: each.error_code for each in roster.records(store.database.connection)}
+    store.close()
+    assert noted["clinic-a"] == "FA8901"

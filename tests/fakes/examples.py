@@ -70,6 +70,7 @@ SITE_MESSAGES: tuple[m.Message, ...] = (
         reason="someone is logged in",
         training_expected_at=1_772_366_400.0,
     ),
+    m.Instance(instance=OTHER),
     m.SiteHello(
         version="0.1.0",
         protocol=1,
@@ -91,6 +92,7 @@ SITE_MESSAGES: tuple[m.Message, ...] = (
 
 AGGREGATOR_MESSAGES: tuple[m.Message, ...] = (
     m.AggregatorHello(version="0.1.0", protocol=1, studies=(m.OpenStudy(study="heart-1", round=3),)),
+    m.Twin(instance=OTHER),
     m.Announcement(
         study=STUDY,
         round=3,

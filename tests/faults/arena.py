@@ -188,7 +188,7 @@ class Arena(Federation):
     def clone(self, name: str, folder: Path) -> Hospital:
         """A copy of the hospital's whole machine, as of a virtual one; not one of ``hospitals``."""
         source = self.hospital(name)
-        shutil.copytree(source.folder, folder / name, symlinks=True)
+        shutil.copytree(source.folder, folder / name, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
         _redirect(folder, {str(source.folder): str(folder / name)})
         return Hospital(name=name, folder=folder / name)
 

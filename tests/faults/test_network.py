@@ -52,10 +52,13 @@ def test_a_line_that_is_cut_again_and_again_changes_no_model(
 ) -> None:
     expected = undisturbed(LARGE)
     arena = Arena(prepared, tmp_path, LARGE)
-    with arena.running(), arena.proxy("north", up=cut_every(80)) as proxy:
+    with arena.running(), arena.proxy("north", up=cut_every(40)) as proxy:
         arena.start_all()
         assert arena.final_model(3 * LIMIT_S) == expected
-        assert proxy.connections > 2
+        assert proxy.connections > 4
+    for log in (arena.aggregator_log, arena.hospital("north").log):
+        assert "another machine" not in log.read_text()
+        assert "two machines" not in log.read_text(), "a line that is cut again and again is no copy"
 
 
 @pytest.mark.parametrize(

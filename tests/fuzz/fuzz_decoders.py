@@ -45,11 +45,11 @@ SITE, CENTRE = AUTHORITY.site("clinic-a"), AUTHORITY.aggregator()
 KEY = bytes(range(32))
 STUDY = "heart-1"
 
-SITE_TOPICS = [site_topic("clinic-a", kind) for kind in ("presence", "hello")] + [
+SITE_TOPICS = [site_topic("clinic-a", kind) for kind in ("presence", "instance", "hello")] + [
     site_topic("clinic-a", kind, STUDY)
     for kind in ("join", "want", "manifest", "progress", "decline", "chunk")
 ]
-CENTRE_TOPICS = [round_topic(STUDY), aggregator_topic("clinic-a", "hello")] + [
+CENTRE_TOPICS = [round_topic(STUDY), *(aggregator_topic("clinic-a", kind) for kind in ("hello", "twin"))] + [
     aggregator_topic("clinic-a", kind, STUDY)
     for kind in ("model-key", "grant", "receipt", "refusal", "cancel")
 ]

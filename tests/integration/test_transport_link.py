@@ -16,7 +16,6 @@ from fedagent.errors import TransportError
 from fedagent.security.certificates import key_to_pem, make_key, subject
 from fedagent.security.identity import Identity
 from fedagent.transport import mqtt
-from fedagent.transport.backoff import CONTESTED_S
 from fedagent.transport.mqtt import PACKET_BYTES, Arrived, MqttEvent
 from fedagent.wire.topics import Role
 from tests.fakes.centre import Centre, Party, running
@@ -60,21 +59,6 @@ async def test_messages_pass_in_both_directions(centre: Centre, mosquitto: Mosqu
             aggregator.link.publish(DOWN, b"down")
             assert (await site.arrived()).payload == b"down"
     assert not site.link.connected
-
-
-@in_loop
-async def test_two_programs_with_one_identity_are_told_and_do_not_flap(
-    centre: Centre, mosquitto: MosquittoProgram
-) -> None:
-    first, _ = parties(centre)
-    second = Party(centre.settings_of("clinic-a"), "clinic-a")
-    with centre.broker(mosquitto):
-        async with running(first):
-            await first.connected()
-            async with running(second):
-                while "same certificate" not in (await first.disconnected()).reason:
-                    pass
-                assert first.link._backoff.delay_s() >= CONTESTED_S[0]
 
 
 @in_loop

@@ -19,8 +19,11 @@ from fedagent.aggregator.post import Post
 from fedagent.aggregator.rounds import ACTIVE, Round, part_of
 from fedagent.aggregator.store import Store, StudyRecord, running
 from fedagent.aggregator.tables import PartPhase, StudyPhase
+from fedagent.aggregator.twins import hear
+from fedagent.conditions.aggregator import TWINS
 from fedagent.core.facts import Instant
 from fedagent.errors import WireError
+from fedagent.journal import tell
 from fedagent.security.mail import Mail
 from fedagent.security.sealing import seal
 from fedagent.transport.events import Arrived
@@ -82,6 +85,8 @@ class Desk:
                     roster.note_presence(connection, mail.sender.name, presence, now.wall)
                 if not presence.online:
                     self._publisher.gone(mail.sender.name)
+            case m.Instance(instance=instance):
+                self._instance(mail, instance, now)
             case m.SiteHello() as hello:
                 self._hello(mail, hello, now)
             case m.Want() as want:
@@ -90,6 +95,18 @@ class Desk:
                 self._about_round(mail, message, now)
             case _:
                 raise WireError(f"a site does not send {type(mail.message).__name__}")
+
+    def _instance(self, mail: Mail, instance: bytes, now: Instant) -> None:
+        """Every instance that has to stop hears so each time that it speaks, and the one that stays with it."""
+        site = mail.sender.name
+        with self._store.database.transaction() as connection:
+            self._post.mailbox.remember(connection, mail)
+            twins = hear(connection, site, instance)
+            if twins:
+                roster.note_refused(connection, site, TWINS(site=site), now.wall)
+        for twin in twins:
+            tell(log, TWINS(site=site), site=site)
+            self._post.send(m.Twin(instance=twin), site)
 
     def _hello(self, mail: Mail, hello: m.SiteHello, now: Instant) -> None:
         """The site is (again) there: it hears of its studies, and what it may have missed."""

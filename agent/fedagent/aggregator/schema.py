@@ -38,6 +38,10 @@ CREATE TABLE model (
     study TEXT NOT NULL REFERENCES study (name), number INTEGER NOT NULL, reference BLOB NOT NULL, manifest BLOB NOT NULL,
     key BLOB NOT NULL, made_at REAL NOT NULL, PRIMARY KEY (study, number)
 ) STRICT;
+CREATE TABLE instance (
+    number INTEGER PRIMARY KEY, site TEXT NOT NULL, instance BLOB NOT NULL, twin INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (site, instance)
+) STRICT;
 CREATE TABLE site (
     name TEXT PRIMARY KEY, online INTEGER NOT NULL, since REAL NOT NULL, version TEXT NOT NULL,
     verdict TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', heard_at REAL NOT NULL, training_expected_at REAL,

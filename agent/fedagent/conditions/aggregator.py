@@ -1,2 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """FA8: the aggregator: studies, rounds, models and the authority."""
+
+from typing import Final
+
+from fedagent.conditions.condition import Condition, Severity
+
+TWINS: Final = Condition(
+    "FA8901",
+    "Two machines use one site's identity",
+    "two machines use the identity of site {site}: the one that came later was told to stop",
+    "ask the site whether a machine was copied",
+    severity=Severity.WARNING,
+)

@@ -10,6 +10,8 @@ from typing import Final, assert_never
 import msgspec
 
 from fedagent import VERSION
+from fedagent.conditions.condition import Severity
+from fedagent.conditions.site import TWIN_STOPPED
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core import occupancy, participation
@@ -141,8 +143,18 @@ def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:
             return participation.hear_receipt(state, receipt, now)
         case m.Refusal() | m.Cancel() as ended:
             return participation.hear_refusal(state, ended, now)
+        case m.Twin(instance=instance):
+            return _hear_twin(state, instance)
         case _:
             assert_never(event.message)
+
+
+def _hear_twin(state: AgentState, instance: bytes) -> Outcome:
+    """Another daemon has our identity: the one that was there first stays, and both are told."""
+    if instance == state.instance:
+        return msgspec.structs.replace(state, stopping=True, displaced=True), []
+    said = TWIN_STOPPED(site=state.site)
+    return state, [do.Tell(severity=Severity.WARNING, text=str(said), reason="twin")]
 
 
 def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now: Instant) -> Outcome:
@@ -155,7 +167,7 @@ def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now:
     return state, [
         *(do.FollowStudy(study=name) for name in state.studies),
         do.Send(message=presence(state)),
-        do.Send(message=hello(state)),
+        *_greet(state),
         do.RepeatOutbox(),
         *fetches,
     ]
@@ -258,7 +270,12 @@ def _ask_again(state: AgentState, now: Instant) -> Outcome:
         return state, []
     later = min(LAST_ASK_S, state.ask_after_s * 2)
     state = msgspec.structs.replace(state, asked_at=now.monotonic, ask_after_s=later)
-    return state, [do.Send(message=hello(state)), do.RepeatOutbox()]
+    return state, [*_greet(state), do.RepeatOutbox()]
+
+
+def _greet(state: AgentState) -> list[do.Command]:
+    """Both together: an aggregator that answers has heard of this instance before it can hear of a copy."""
+    return [do.Send(message=m.Instance(instance=state.instance)), do.Send(message=hello(state))]
 
 
 def hello(state: AgentState) -> m.SiteHello:

@@ -93,7 +93,12 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AgentState(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that ``step`` decides from."""
+    """Everything that ``step`` decides from.
+
+    Attributes:
+        instance: which start of the daemon this is, a random number.
+        displaced: another daemon with our identity was there first: we stop.
+    """
 
     site: str
     policy: GovernorSettings
@@ -106,6 +111,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     asked_at: float = 0.0
     ask_after_s: float = 0.0
     stopping: bool = False
+    instance: bytes = bytes(32)
+    displaced: bool = False
     approvals: Mapping[str, Approval] = {}
     studies: Mapping[str, StudyState] = {}
     trainer: TrainerState = TrainerState()

@@ -7,6 +7,7 @@ Nothing is acknowledged before it is durable.
 
 import asyncio
 import logging
+import secrets
 import signal
 import time
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Final, assert_never, get_args
 import msgspec
 
 from fedagent import VERSION
+from fedagent.conditions.site import DISPLACED
 from fedagent.core import agent
 from fedagent.core import commands as do
 from fedagent.core import events as on
@@ -47,6 +49,8 @@ from fedagent.wire.values import PROTOCOL
 AGGREGATOR_MESSAGES: Final = get_args(AggregatorMessage)
 
 log = logging.getLogger(__name__)
+
+INSTANCE_BYTES: Final = 32
 
 INBOX: Final = 4096
 """More than the broker, the trainer and the operators can have under way at once; a full inbox is an error of ours."""
@@ -138,11 +142,16 @@ class Daemon:
             standing=Standing(go=False, objection=just_started, since=now.wall),
             studies=studies,
             record=record,
+            instance=secrets.token_bytes(INSTANCE_BYTES),
         )
         return agent.resumed(state, self._blobs.digests(), now)
 
     async def run(self) -> None:
-        """Serves until SIGTERM or SIGINT."""
+        """Serves until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigurationError: another machine runs as this site.
+        """
         server = await control.serve(self._control, self._put)
         self._watch_signals()
         broker = self._settings.broker
@@ -167,6 +176,8 @@ class Daemon:
             server.close()
             self._control.unlink(missing_ok=True)
             self._database.close()
+        if self.state.displaced:
+            raise ConfigurationError(DISPLACED(site=self.state.site))
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()

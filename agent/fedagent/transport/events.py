@@ -29,11 +29,3 @@ class Arrived(msgspec.Struct, frozen=True):
 
 
 MqttEvent = Connected | Disconnected | Arrived
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """Why a connection, or the attempt at one, is over."""
-
-    reason: str
-    accepted: bool = False
-    taken_over: bool = False

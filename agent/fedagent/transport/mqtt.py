@@ -29,7 +29,7 @@ from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.transport import tls
 from fedagent.transport.backoff import Backoff
 from fedagent.transport.connect import Stream, explain, open_stream
-from fedagent.transport.events import Arrived, Connected, Disconnected, Ending, MqttEvent
+from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
 
 __all__ = ["Arrived", "Connected", "Disconnected", "MqttEvent", "MqttLink"]
 
@@ -48,12 +48,10 @@ FAREWELL_S: Final = 2.0
 _MALFORMED: Final = (MQTTException, struct.error, ValueError, LookupError, TypeError)
 """What paho raises on bytes that are not MQTT."""
 
-_CONTESTED: Final = "does another machine use the same certificate?"
 _NOT_MQTT: Final = "does not speak MQTT 5: is this the broker's port?"
 _NO_SUBSCRIBER: Final = 0x10
 _PROTOCOL: Final = 0x82
 _SILENT: Final = 0x8D
-_TAKEN_OVER: Final = 0x8E
 
 
 class MqttLink:
@@ -133,7 +131,6 @@ class MqttLink:
     def renew(self, reason: str) -> None:
         """Breaks the connection; on the next one the broker sends again what was not acknowledged."""
         if self._connection:
-            self._connection.accepted = False  # our own doing: no sign of another machine with our identity
             self._connection.end(reason)
 
     async def run(self) -> None:
@@ -141,10 +138,9 @@ class MqttLink:
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
-            ending = await self._connect_and_serve()
-            lived_s = clock() - started
-            self._backoff.ended(lived_s, accepted=ending.accepted, taken_over=ending.taken_over)
-            self._tell(f"{ending.reason}; {_CONTESTED}" if self._backoff.rivalled else ending.reason)
+            reason = await self._connect_and_serve()
+            self._backoff.ended(clock() - started)
+            self._tell(reason)
             await self._backoff.wait()
 
     def _tell(self, reason: str) -> None:
@@ -153,15 +149,16 @@ class MqttLink:
             log.warning("no connection to the broker: %s", reason)
             self._on_event(Disconnected(reason=reason))
 
-    async def _connect_and_serve(self) -> Ending:
+    async def _connect_and_serve(self) -> str:
+        """Why there is no connection, or none any more."""
         host, port = self._settings.host, self._settings.port
         try:
             # Read again each time: certificates are renewed while the daemon runs.
             stream = await open_stream(host, port, tls.context(self._settings))
         except ConfigurationError as error:
-            return Ending(reason=str(error))
+            return str(error)
         except OSError as error:
-            return Ending(reason=explain(error, host, port))
+            return explain(error, host, port)
         self._connections += 1
         connection = _Connection(stream, self._client_id, self._connections, self._settings)
         self._connection = connection
@@ -175,12 +172,12 @@ class MqttLink:
                 self._connection = None
                 connection.close()
 
-    async def _serve(self, connection: "_Connection") -> Ending:
+    async def _serve(self, connection: "_Connection") -> str:
         try:
             async with asyncio.timeout(ACCEPT_S):
                 await connection.changed.wait()
         except TimeoutError:
-            return Ending(reason=f"{self._settings.host}:{self._settings.port} {_NOT_MQTT}")
+            return f"{self._settings.host}:{self._settings.port} {_NOT_MQTT}"
         while True:
             await connection.changed.wait()
             connection.changed.clear()
@@ -225,7 +222,7 @@ class _Connection:
     def __init__(self, stream: Stream, client_id: str, number: int, settings: BrokerSettings) -> None:
         self.number = number
         self.accepted = False
-        self.ending: Ending | None = None
+        self.ending = ""
         self.events: deque[MqttEvent] = deque()
         self.room = False
         self.changed = asyncio.Event()
@@ -354,8 +351,7 @@ class _Connection:
         self, _c: object, _u: object, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: object
     ) -> None:
         host, port = self._settings.host, self._settings.port
-        told = flags.is_disconnect_packet_from_server
-        if told or self._refused:
+        if flags.is_disconnect_packet_from_server or self._refused:
             text = f"the broker {host}:{port} ended the session ({self._refused or reason})"
         elif reason.value == _PROTOCOL:
             text = f"{host}:{port} {_NOT_MQTT}"
@@ -363,7 +359,7 @@ class _Connection:
             text = explain(self._stream.failure, host, port)
         else:
             text = explain(TimeoutError() if reason.value == _SILENT else ConnectionResetError(), host, port)
-        self.end(text, taken_over=told and reason.value == _TAKEN_OVER)
+        self.end(text)
 
     def _watch_room(self, *_: object) -> None:
         self._loop.add_writer(self._descriptor, self.client.loop_write)
@@ -376,10 +372,9 @@ class _Connection:
 
     # --- for both -------------------------------------------------------------------------------------------------
 
-    def end(self, reason: str, *, taken_over: bool = False) -> None:
+    def end(self, reason: str) -> None:
         """Nothing more is sent or taken; who serves the connection closes it."""
-        if not self.ending:
-            self.ending = Ending(reason=reason, accepted=self.accepted, taken_over=taken_over)
+        self.ending = self.ending or reason
         self.accepted = False
         self.published.clear()
         self.changed.set()

@@ -86,6 +86,12 @@ class Presence(Message, frozen=True, tag="presence"):
     training_expected_at: Instant | None = None
 
 
+class Instance(Message, frozen=True, tag="instance"):
+    """Before every hello: which start of the site's daemon this is."""
+
+    instance: Digest
+
+
 class SiteHello(Message, frozen=True, tag="hello"):
     """The site is connected, or has waited long enough to ask again; the aggregator re-sends what it needs."""
 
@@ -147,6 +153,12 @@ class Decline(Message, frozen=True, tag="decline"):
 
 
 # --- aggregator to site -----------------------------------------------------------------------------------------
+
+
+class Twin(Message, frozen=True, tag="twin"):
+    """This instance of the site's daemon must stop: another one has used the site's identity since before it."""
+
+    instance: Digest
 
 
 class OpenStudy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -235,8 +247,8 @@ class Cancel(Message, frozen=True, tag="cancel"):
     text: Text = ""
 
 
-SiteMessage = Presence | SiteHello | Join | Want | UpdateOffer | Progress | Decline
-AggregatorMessage = AggregatorHello | Announcement | ModelKey | Grant | Receipt | Refusal | Cancel
+SiteMessage = Presence | Instance | SiteHello | Join | Want | UpdateOffer | Progress | Decline
+AggregatorMessage = AggregatorHello | Twin | Announcement | ModelKey | Grant | Receipt | Refusal | Cancel
 
 
 # --- sealed contents ----------------------------------------------------------------------------------------------

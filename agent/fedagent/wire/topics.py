@@ -39,6 +39,7 @@ class Address(msgspec.Struct, frozen=True):
 
 _SITE_KINDS: Final[dict[str, type[m.Message]]] = {
     "presence": m.Presence,
+    "instance": m.Instance,
     "hello": m.SiteHello,
     "join": m.Join,
     "want": m.Want,
@@ -48,13 +49,14 @@ _SITE_KINDS: Final[dict[str, type[m.Message]]] = {
 }
 _AGGREGATOR_KINDS: Final[dict[str, type[m.Message]]] = {
     "hello": m.AggregatorHello,
+    "twin": m.Twin,
     "model-key": m.ModelKey,
     "grant": m.Grant,
     "receipt": m.Receipt,
     "refusal": m.Refusal,
     "cancel": m.Cancel,
 }
-_WITHOUT_STUDY: Final = frozenset({"presence", "hello"})
+_WITHOUT_STUDY: Final = frozenset({"presence", "instance", "hello", "twin"})
 
 
 def round_topic(study: str) -> str:
@@ -102,10 +104,10 @@ def parse(topic: str) -> Address:
     match topic.removeprefix(PREFIX).split("/") if topic.startswith(PREFIX) else []:
         case ["all", study, "round"]:
             return Address(role=Role.AGGREGATOR, sender="aggregator", kind="round", study=_name(study, topic))
-        case ["up", site, ("presence" | "hello") as kind]:
+        case ["up", site, ("presence" | "instance" | "hello") as kind]:
             return Address(role=Role.SITE, sender=_name(site, topic), kind=kind, site=site)
-        case ["down", site, "hello"]:
-            return Address(role=Role.AGGREGATOR, sender="aggregator", kind="hello", site=_name(site, topic))
+        case ["down", site, ("hello" | "twin") as kind]:
+            return Address(role=Role.AGGREGATOR, sender="aggregator", kind=kind, site=_name(site, topic))
         case ["up", site, study, kind] if kind in _SITE_KINDS.keys() - _WITHOUT_STUDY or kind == "chunk":
             _name(site, topic)
             return Address(role=Role.SITE, sender=site, kind=kind, study=_name(study, topic), site=site)

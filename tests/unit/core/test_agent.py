@@ -58,8 +58,8 @@ from tests.fakes.scenes import (
     waiting,
 )
 
-GREETINGS = ["send presence", "send hello", "repeat outbox"]
-AGAIN = ["send hello", "repeat outbox"]
+GREETINGS = ["send presence", "send instance", "send hello", "repeat outbox"]
+AGAIN = ["send instance", "send hello", "repeat outbox"]
 AGGREGATOR_HELLO = heard(m.AggregatorHello(version="0.1.0", protocol=1))
 
 
@@ -364,3 +364,19 @@ def test_two_studies_take_turns() -> None:
     script: list[Step] = [(2, on.Woke()), came(), spooled(), spooled(1, "lung-1")]
     _, done = play(state, script)
     assert [each.job.study for each in only(do.GiveJob, done)] == [NAME, "lung-1"]
+
+
+# --- another daemon with our identity -------------------------------------------------------------------------------
+
+
+def test_who_came_second_gives_its_trainer_up_and_ends() -> None:
+    state, _ = play(training(), [heard(m.Twin(instance=training().instance))], expect=["ask checkpoint"])
+    assert state.displaced
+    play(state, [CHECKPOINTED], expect=["close trainer", "exit"])
+
+
+def test_who_was_there_first_is_told_and_goes_on() -> None:
+    state, done = play(training(), [heard(m.Twin(instance=bytes([1]) * 32))], expect=[])
+    assert not state.displaced
+    assert not state.stopping
+    assert "was told to stop" in told(done)[0]

@@ -25,6 +25,7 @@ def down(kind: str, study: str | None, site: str | None) -> t.Address:
 TOPICS = [
     ("all/heart-1/round", down("round", STUDY, None), m.Announcement),
     ("up/clinic-a/presence", up("presence", None), m.Presence),
+    ("up/clinic-a/instance", up("instance", None), m.Instance),
     ("up/clinic-a/hello", up("hello", None), m.SiteHello),
     ("up/clinic-a/heart-1/join", up("join", STUDY), m.Join),
     ("up/clinic-a/heart-1/want", up("want", STUDY), m.Want),
@@ -32,6 +33,7 @@ TOPICS = [
     ("up/clinic-a/heart-1/progress", up("progress", STUDY), m.Progress),
     ("up/clinic-a/heart-1/decline", up("decline", STUDY), m.Decline),
     ("down/clinic-a/hello", down("hello", None, SITE), m.AggregatorHello),
+    ("down/clinic-a/twin", down("twin", None, SITE), m.Twin),
     ("down/clinic-a/heart-1/model-key", down("model-key", STUDY, SITE), m.ModelKey),
     ("down/clinic-a/heart-1/grant", down("grant", STUDY, SITE), m.Grant),
     ("down/clinic-a/heart-1/receipt", down("receipt", STUDY, SITE), m.Receipt),
