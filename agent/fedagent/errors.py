@@ -73,6 +73,10 @@ class StorageError(FedagentError):
     """Durable state cannot be read or written: disk full, damaged, or written by a newer version."""
 
 
+class NoSpaceError(StorageError):
+    """The disk is full, or would be: nothing was changed, and it goes on by itself when there is room."""
+
+
 class TrainerError(FedagentError):
     """The trainer did not come up, broke its protocol, or ended."""
 

@@ -13,6 +13,7 @@ from fedagent.core import agent
 from fedagent.core import events as on
 from fedagent.core.state import AgentState
 from fedagent.site import control, operator
+from fedagent.storage.shortage import Shortage
 from tests.fakes.scenes import SITE, at
 
 PATIENCE_S: Final = 10.0
@@ -86,7 +87,7 @@ class FakeDaemon:
         self.asked.append(asked)
         if self._deaf:
             return
-        answer, event = operator.answer(self.state, asked, Counted(), at(0))
+        answer, event = operator.answer(self.state, asked, Counted(), at(0), Shortage(lambda: at(0)))
         if isinstance(event, on.PauseAsked | on.ResumeAsked):
             self.state, _ = agent.step(self.state, event, at(0))
         asked.answer.set_result(answer)

@@ -15,7 +15,10 @@ from fedagent.aggregator.desk import Desk
 from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.post import Post
 from fedagent.aggregator.tables import StudyPhase
+from fedagent.aggregator.workshop import Workshop
 from fedagent.security.identity import AGGREGATOR as AGGREGATOR_IDENTITY
+from fedagent.storage.backlog import Backlog
+from fedagent.storage.shortage import Shortage
 from fedagent.transport.collect import Collector
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.outbox import Outbox
@@ -49,6 +52,8 @@ class MemoryAggregator(aggregator_app.Aggregator):
         self.world, self.disk = world, disk
         self._inbox = asyncio.Queue()
         self._waiting = 0
+        self._shortage = Shortage(world.now)
+        self._backlog = Backlog(self._shortage, self._store_effects)
         self._next_tick = 0.0
         self._store = MemoryStore(disk.database)
         durable = lambda: world.network.act(AGGREGATOR)  # noqa: E731 (one name for three uses)
@@ -66,7 +71,7 @@ class MemoryAggregator(aggregator_app.Aggregator):
             self.models,
             self._intake,
             aggregator_key=AGGREGATOR_KEY,
-            start_job=self.jobs.append,
+            workshop=Workshop(self.jobs.append, self._shortage),
         )
         self._desk = Desk(
             self._store,

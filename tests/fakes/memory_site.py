@@ -28,6 +28,8 @@ from fedagent.site.approvals import ApprovalFolder
 from fedagent.site.hosting import Hosting, TrainerNews
 from fedagent.site.performer import Performer
 from fedagent.site.transfers import Transfers
+from fedagent.storage.backlog import Backlog
+from fedagent.storage.shortage import Shortage
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.mqtt import MqttLink
 from fedagent.transport.outbox import Outbox
@@ -288,6 +290,8 @@ class MemoryDaemon(site_app.Daemon):
             trainer=TrainerSettings(keep_warm_s=60.0),
         )
         self._inbox = asyncio.Queue()
+        self._shortage = Shortage(world.now)
+        self._backlog = Backlog(self._shortage, self._do)
         self._waiting, self._most_waiting = 0, 2 * RECEIVE_MAXIMUM
         self._database = disk.database
         self._mailbox = Mailbox(disk.database, signer_of(Identity(Role.SITE, name)), TRUST)
@@ -304,13 +308,13 @@ class MemoryDaemon(site_app.Daemon):
             window=WINDOW,
             ask=self._send,
             on_fetched=lambda study, blob: self._put(on.ModelFetched(study=study, blob=blob)),
+            shortage=self._shortage,
         )
-        self.hosting = MemoryHosting(world, disk, self._blobs, self._put)
-        self._hosting = self.hosting
+        self._hosting = self.hosting = MemoryHosting(world, disk, self._blobs, self._put)
         self._performer = Performer(
             self._link, self._blobs, self._transfers, self._hosting, self._send, self._outbox
         )
-        self.state = self._load()
+        self.state = self._saved = self._load()
 
     def _will(self) -> tuple[str, bytes]:
         return self._mailbox.seal(m.Presence(online=False, version="0.1.0", protocol=1))
@@ -344,5 +348,6 @@ class MemoryDaemon(site_app.Daemon):
             cpu_count=8,
             cpu_others_ratio=self.disk.cpu_others,
             memory_available_mib=self.disk.memory_mib,
+            disk_free_mib=100_000,
         )
         return self._step(on.Sampled(facts=facts))

@@ -50,6 +50,7 @@ def facts(seconds: float = 0.0, /, **changes: object) -> Facts:
         cpu_count=8,
         cpu_others_ratio=0.0,
         memory_available_mib=8192,
+        disk_free_mib=100_000,
     )
     return msgspec.structs.replace(idle, **changes)
 

@@ -2,7 +2,8 @@
 """The aggregator's shell: builds the parts, feeds one inbox, hands each event to who decides.
 
 Rule: every source only puts events; one consumer takes them in order. A message is acknowledged after its effects are
-durable. Whatever ends this process, the next one takes up from the store.
+durable; where its effects find no room on the disk it waits for that. Whatever ends this process, the next one takes up from
+the store.
 """
 
 import asyncio
@@ -26,10 +27,12 @@ from fedagent.aggregator.post import Link, Post
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import StudyPhase
+from fedagent.aggregator.workshop import Workshop
 from fedagent.core.facts import Instant
 from fedagent.errors import (
     ConfigurationError,
     FedagentError,
+    NoSpaceError,
     StorageError,
     TransportError,
     UsageError,
@@ -38,8 +41,11 @@ from fedagent.host.service import ServiceStatus
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.identity import AGGREGATOR
 from fedagent.security.sealing import new_private_key, public_key
+from fedagent.storage.backlog import Backlog
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.files import make_private_folder, write_atomically
+from fedagent.storage.room import MIB
+from fedagent.storage.shortage import Shortage
 from fedagent.transport.collect import Collector
 from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
 from fedagent.transport.mailbox import Mailbox
@@ -104,14 +110,17 @@ class Aggregator:
         """
         self._settings = settings
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
-        self._waiting = 0
+        self._waiting, self._next_tick = 0, 0.0
         state = make_private_folder(settings.state)
         make_private_folder(settings.control_socket.parent)
         signer, trust = _identity(settings)
         private_key = _private_key(state / "key")
         self._store = Store(settings.store)
-        blobs, updates = BlobFolder(settings.blobs), BlobFolder(state / "updates")
-        self._models = Models(settings.models, blobs)
+        reserve = settings.storage.free_mib * MIB
+        blobs, updates = BlobFolder(settings.blobs), BlobFolder(state / "updates", reserve_bytes=reserve)
+        self._models = Models(settings.models, blobs, reserve_bytes=reserve)
+        self._shortage = Shortage(instant)
+        self._backlog: Backlog[Arrived | jobs.JobResult] = Backlog(self._shortage, self._store_effects)
         self._link = make_link(settings, self._put)
         mailbox = Mailbox(self._store.database, signer, trust)
         self._post = Post(self._link, mailbox, Outbox(self._store.database))
@@ -121,7 +130,7 @@ class Aggregator:
         )
         self._conductor = Conductor(
             self._store, self._post, self._models, self._intake,
-            aggregator_key=public_key(private_key), start_job=self._start_job,
+            aggregator_key=public_key(private_key), workshop=Workshop(self._start_job, self._shortage),
         )  # fmt: skip
         self._desk = Desk(
             self._store, self._post, self._conductor,
@@ -131,7 +140,6 @@ class Aggregator:
         self._ending = threading.Event()
         self._tasks = asyncio.TaskGroup()
         self._timer: asyncio.TimerHandle | None = None
-        self._next_tick = 0.0
         self._service = ServiceStatus() if "NOTIFY_SOCKET" in os.environ else None
 
     async def run(self) -> None:
@@ -179,11 +187,17 @@ class Aggregator:
         self, item: Connected | Disconnected | Arrived | control.Asked | jobs.JobResult | Woke, now: Instant
     ) -> None:
         match item:
-            case Arrived():
-                self._waiting -= 1
-                self._desk.take(item, now)
-                self._link.acknowledge(item)
+            case (
+                Arrived()
+                | jobs.Prepared()
+                | jobs.RoundFolded()
+                | jobs.UpdateUnusable()
+                | jobs.RoundBroken()
+                | jobs.NoRoom()
+            ):
+                self._backlog.take(item)
             case Connected():
+                self._waiting -= self._backlog.drop(Arrived)  # they were not acknowledged, and come again
                 self._link.subscribe([f"{PREFIX}up/#"])
                 self._conductor.announce_all()
                 self._intake.renew(now.monotonic)
@@ -191,12 +205,20 @@ class Aggregator:
                 pass  # the link said why; all is said again after Connected
             case control.Asked():
                 self._asked(item, now)
-            case jobs.Prepared() | jobs.RoundFolded() | jobs.UpdateUnusable() | jobs.RoundBroken():
-                self._conductor.job_done(item, now)
             case Woke():
                 pass
             case _:
                 assert_never(item)
+
+    def _store_effects(self, item: Arrived | jobs.JobResult) -> bool:
+        now = self._shortage.clock()
+        if isinstance(item, Arrived):
+            self._desk.take(item, now)
+            self._waiting -= 1
+            self._link.acknowledge(item)
+        else:
+            self._conductor.job_done(item, now)
+        return False
 
     def _asked(self, asked: control.Asked, now: Instant) -> None:
         try:
@@ -211,6 +233,8 @@ class Aggregator:
                     assert_never(asked.request)
         except UsageError as error:
             asked.reply(control.Problem(text=str(error), usage=True))
+        except NoSpaceError as error:
+            asked.reply(control.Problem(text=str(error)))
         else:
             asked.reply(control.Done())
 
@@ -218,6 +242,7 @@ class Aggregator:
         """Grants, chunks and deadlines that are due; the next look is scheduled."""
         if now.monotonic >= self._next_tick:
             self._next_tick = now.monotonic + TICK_S
+            self._backlog.catch_up()
             self._conductor.tick(now)
             if self._service:
                 self._service.status("connected" if self._link.connected else "not connected to the broker")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moves studies and their rounds: decides durably, then says and does what follows.
 
-Rule: each method is one transaction, then its effects; whatever a crash between the two prevents is found and done by
-``resume``. A closed round, its new model and the next round are one transaction.
+Rule: each method is one transaction, then its effects; whatever a crash or a full disk between the two prevents is found and
+done by ``resume`` or ``tick``. A closed round, its new model and the next round are one transaction.
 """
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from sqlite3 import Connection
 from typing import Final, assert_never
 
@@ -19,9 +20,11 @@ from fedagent.aggregator.models import Models, Published
 from fedagent.aggregator.post import Post
 from fedagent.aggregator.rounds import ACTIVE, Round, left_out, open_round, part_of, sites_in, step
 from fedagent.aggregator.store import ModelRecord, Store, StudyRecord, running
+from fedagent.aggregator.sweep import sweep
 from fedagent.aggregator.tables import STUDY_TABLE, PartPhase, RoundPhase, StudyEvent, StudyPhase, advance
+from fedagent.aggregator.workshop import Workshop
 from fedagent.core.facts import Instant
-from fedagent.errors import TransitionError, UsageError
+from fedagent.errors import NoSpaceError, TransitionError, UsageError
 from fedagent.wire.messages import Reason, Receipt, RoundKind
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ _NEXT: Final = {
     RoundKind.EVALUATE: "the final model is open for evaluation",
     RoundKind.ENDED: "the study has ended",
 }
+
+_EFFECTS: Final = "effects"
+"""What waits for room, beside the models."""
 
 
 def _nothing(_: Connection) -> None:
@@ -50,32 +56,38 @@ class Conductor:
         intake: Intake,
         *,
         aggregator_key: bytes,
-        start_job: Callable[[jobs.Job], None],
+        workshop: Workshop,
     ) -> None:
         """Changes nothing yet.
 
         Args:
             aggregator_key: our public key; updates are sealed to it.
-            start_job: does the job in a thread and hands its result to ``job_done``.
         """
         self._store, self._post, self._models, self._intake = store, post, models, intake
-        self._key = aggregator_key
-        self._start_job = start_job
+        self._key, self._workshop, self._shortage = aggregator_key, workshop, workshop.shortage
+        self._failed: NoSpaceError | None = None
 
     # --- what survives a restart ------------------------------------------------------------------------------------
 
     def resume(self, now: Instant) -> None:
         """Takes up everything where the store says that it was; deletes what no row needs."""
-        self._sweep()
-        for record in running(self._store.studies()):
-            round_ = self._store.current_round(record.study.name)
+        sweep(self._store, self._models, self._intake)
+        self.tick(now)
+
+    def _take_up(self, record: StudyRecord, now: Instant) -> None:
+        """What is due, and whatever should be under way and is not."""
+        name = record.study.name
+        round_ = self._store.current_round(name)
+        if round_ and round_.phase is RoundPhase.OPEN and round_.deadline_at <= now.wall:
+            self.apply(round_, on.Ticked(), now)
+        if self._workshop.may_begin(name):
             if round_ is None:
-                self._start_job(jobs.Prepare(record.study))
-                continue
-            if round_.phase is RoundPhase.CLOSING:
+                self._workshop.begin(jobs.Prepare(record.study))
+            elif round_.phase is RoundPhase.CLOSING:
                 self._fold(record, round_, sites_in(round_, PartPhase.STORED), now)
-            for site in sites_in(round_, PartPhase.OFFERED):
-                self._collect(self._round(round_.study, round_.number), site, now)
+        for site in sites_in(round_, PartPhase.OFFERED) if round_ else ():
+            if round_ and not self._intake.expects(site, name):
+                self._collect(self._round(name, round_.number), site, now)
 
     def announce_all(self) -> None:
         """Every study's retained announcement, and a hello to each site of an open one."""
@@ -108,11 +120,19 @@ class Conductor:
         self._post.hello(site, [letters.open_study(round_) for round_ in rounds if round_])
 
     def tick(self, now: Instant) -> None:
-        """Closes or extends the rounds whose deadline has passed."""
+        """Closes or extends the rounds whose deadline has passed; takes up what found no room on the disk before."""
+        if self._shortage.waits(_EFFECTS):
+            return
         for record in running(self._store.studies()):
-            round_ = self._store.current_round(record.study.name)
-            if round_ and round_.phase is RoundPhase.OPEN and round_.deadline_at <= now.wall:
-                self.apply(round_, on.Ticked(), now)
+            try:
+                self._take_up(record, now)
+            except NoSpaceError as error:
+                self._failed = error
+        failed, self._failed = self._failed, None
+        if failed is not None:
+            self._shortage.met(_EFFECTS, failed)
+        else:
+            self._shortage.over(_EFFECTS)
 
     # --- what the operator asks ---------------------------------------------------------------------------------------
 
@@ -124,7 +144,7 @@ class Conductor:
         """
         if studies.start(self._store, name, now.wall):
             log.info("study %s started", name, extra={"study": name})
-            self._start_job(jobs.Prepare(self._store.study(name).study))
+            self._workshop.begin(jobs.Prepare(self._store.study(name).study))
 
     def stop(self, name: str, text: str, now: Instant) -> None:
         """The study is over: sites stop their work on it.
@@ -148,10 +168,26 @@ class Conductor:
         self._perform(after, commands, now)
 
     def job_done(self, result: jobs.JobResult, now: Instant) -> None:
-        """What a job gave takes effect, unless its study was stopped meanwhile."""
+        """What a job gave takes effect, unless its study was stopped meanwhile.
+
+        Raises:
+            NoSpaceError: it cannot be stored, and is to be told again.
+        """
         record = self._store.find_study(result.study)
-        if record is None or record.phase is not StudyPhase.RUNNING:
+        wanted = record is not None and record.phase is StudyPhase.RUNNING
+        if isinstance(result, jobs.NoRoom) and wanted:
+            self._workshop.found_no_room(result)
             return
+        self._workshop.end(result.study)
+        if record is None or not wanted or isinstance(result, jobs.NoRoom):
+            return
+        try:
+            self._job_gave(record, result, now)
+        except NoSpaceError:
+            self._workshop.wait(result.study)
+            raise
+
+    def _job_gave(self, record: StudyRecord, result: jobs.Made, now: Instant) -> None:
         match result:
             case jobs.Prepared():
                 self._open_first(record, result.model, now)
@@ -196,24 +232,30 @@ class Conductor:
                 self._post.outbox.put(connection, key, letter, command.site)
 
     def _perform(self, round_: Round, commands: tuple[on.Command, ...], now: Instant) -> None:
-        record = self._store.study(round_.study)
+        """What finds no room is made up for: an update that is not collected and a round that is not folded by the next tick."""
         for command in commands:
-            match command:
-                case on.SendReceipt() | on.SendRefusal() | on.SendCancel():
-                    self._tell(round_, command)
-                case on.SendKey(site=site):
-                    self.send_key(round_, site)
-                case on.Collect(site=site):
-                    self._collect(round_, site, now)
-                case on.Forget(site=site, blob=blob):
-                    self._forget(round_, site, blob)
-                case on.Announce():
-                    log.warning("study %s round %d: %s", round_.study, round_.number, round_.reason)
-                    self.announce(record)
-                case on.Fold(sites=sites):
-                    self._fold(record, round_, sites, now)
-                case _:
-                    assert_never(command)
+            try:
+                self._do(round_, command, now)
+            except NoSpaceError as error:
+                self._failed = error
+
+    def _do(self, round_: Round, command: on.Command, now: Instant) -> None:
+        match command:
+            case on.SendReceipt() | on.SendRefusal() | on.SendCancel():
+                self._tell(round_, command)
+            case on.SendKey(site=site):
+                self.send_key(round_, site)
+            case on.Collect(site=site):
+                self._collect(round_, site, now)
+            case on.Forget(site=site, blob=blob):
+                self._forget(round_, site, blob)
+            case on.Announce():
+                log.warning("study %s round %d: %s", round_.study, round_.number, round_.reason)
+                self.announce(self._store.study(round_.study))
+            case on.Fold(sites=sites):
+                self._fold(self._store.study(round_.study), round_, sites, now)
+            case _:
+                assert_never(command)
 
     def _forget(self, round_: Round, site: str, blob: bytes) -> None:
         if round_.kind is RoundKind.EVALUATE:
@@ -253,11 +295,12 @@ class Conductor:
             self.apply(round_, on.Stored(site, upload.blob), now)
 
     def _fold(self, record: StudyRecord, round_: Round, sites: tuple[str, ...], now: Instant) -> None:
-        what = "metrics" if round_.kind is RoundKind.EVALUATE else "updates"
-        log.info(
-            "study %s round %d: combines the %s of %d of %d sites", round_.study, round_.number, what, len(sites), len(round_.parts),
-            extra={"study": round_.study, "round": round_.number},
-        )  # fmt: skip
+        if not self._shortage.text:  # else it is said for the second time
+            what = "metrics" if round_.kind is RoundKind.EVALUATE else "updates"
+            log.info(
+                "study %s round %d: combines the %s of %d of %d sites", round_.study, round_.number, what, len(sites), len(round_.parts),
+                extra={"study": round_.study, "round": round_.number},
+            )  # fmt: skip
         if round_.kind is RoundKind.EVALUATE:
             self._close(record, round_, sites, None, now)
             return
@@ -275,7 +318,7 @@ class Conductor:
         if model is None:
             raise TransitionError(f"study {round_.study} has no model for round {round_.number}")
         keep = record.study.federation.aggregation.server_momentum != 0.0 and round_.number > 1
-        self._start_job(
+        self._workshop.begin(
             jobs.FoldRound(
                 study=record.study,
                 number=round_.number,
@@ -292,7 +335,7 @@ class Conductor:
     def _open_first(self, record: StudyRecord, model: Published, now: Instant) -> None:
         study = record.study
         with self._store.database.transaction() as connection:
-            self._store.add_model(connection, _model_record(study.name, 0, model, now))
+            self._store.add_model(connection, model.record(study.name, 0, now.wall))
             self._store.save_round(connection, open_round(study, 1, RoundKind.TRAIN, now.wall))
         log.info("study %s round 1 is open", study.name, extra={"study": study.name, "round": 1})
         self.announce(record)
@@ -313,7 +356,7 @@ class Conductor:
         with self._store.database.transaction() as connection:
             self._record(connection, round_, after, commands)
             if model is not None:
-                self._store.add_model(connection, _model_record(study.name, number, model, now))
+                self._store.add_model(connection, model.record(study.name, number, now.wall))
             kind = following(study.federation, self._store.results(study.name))
             if kind is RoundKind.ENDED:
                 phase = advance(STUDY_TABLE, record.phase, StudyEvent.END)
@@ -341,6 +384,7 @@ class Conductor:
             if round_ and after:
                 self._record(connection, round_, after, commands)
             self._store.move_study(connection, name, phase, now.wall, text)
+        self._workshop.end(name)
         log.warning("study %s %s: %s", name, phase, text, extra={"study": name})
         if after:
             self._perform(after, commands, now)
@@ -349,28 +393,7 @@ class Conductor:
 
     def _retire(self, model: ModelRecord | None) -> None:
         if model is not None:
-            self._models.retire(model.study, model.number, model.reference.blob)
-
-    def _sweep(self) -> None:
-        """Deletes what a process that died left behind; only before any job runs."""
-        blobs, velocities, plaintexts = set(), set(), set()
-        for record in self._store.studies():
-            name = record.study.name
-            plaintexts |= {model.reference.plaintext for model in self._store.models(name)}
-            newest = self._store.newest_model(name)
-            if newest and record.phase is StudyPhase.RUNNING:
-                blobs.add(newest.reference.blob)
-                velocities.add(self._models.velocity(name, newest.number))
-        self._models.sweep(plaintexts=plaintexts, blobs=blobs, velocities=velocities)
-        self._intake.sweep(self._store.waiting_blobs())
-
-
-def _model_record(study: str, number: int, model: Published, now: Instant) -> ModelRecord:
-    return ModelRecord(
-        study=study,
-        number=number,
-        reference=model.reference,
-        manifest=model.manifest,
-        key=model.key,
-        made_at=now.wall,
-    )
+            with suppress(
+                NoSpaceError
+            ):  # removing takes room on some file systems; what is left goes with the next start
+                self._models.retire(model.study, model.number, model.reference.blob)

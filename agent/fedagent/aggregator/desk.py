@@ -22,7 +22,7 @@ from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.aggregator.twins import hear
 from fedagent.conditions.aggregator import TWINS
 from fedagent.core.facts import Instant
-from fedagent.errors import WireError
+from fedagent.errors import NoSpaceError, WireError
 from fedagent.journal import tell
 from fedagent.security.mail import Mail
 from fedagent.security.sealing import seal
@@ -58,7 +58,11 @@ class Desk:
         self._intake, self._publisher, self._private_key = intake, publisher, private_key
 
     def take(self, event: Arrived, now: Instant) -> None:
-        """The message took effect, was a repeat, or was refused with one line in the log."""
+        """The message took effect, was a repeat, or was refused with one line in the log.
+
+        Raises:
+            NoSpaceError: what follows from it cannot be stored; it is to be taken again.
+        """
         address: Address | None = None
         try:
             address = parse(event.topic)
@@ -67,7 +71,7 @@ class Desk:
                 return
             mail = self._post.mailbox.open(event.topic, event.payload, datetime.fromtimestamp(now.wall, UTC))
             if mail is not None and mail.sender.role is Role.SITE:
-                self._read(mail, now)
+                self._take_in(mail, now)
         except WireError as error:
             log.warning("refused a message on %s: %s", event.topic, error, extra={"topic": event.topic})
             if address is not None and address.role is Role.SITE and address.kind != "chunk":
@@ -76,6 +80,13 @@ class Desk:
     def _note_refused(self, address: Address, error: WireError, now: Instant) -> None:
         with self._store.database.transaction() as connection:
             roster.note_refused(connection, address.sender, error.said, now.wall)
+
+    def _take_in(self, mail: Mail, now: Instant) -> None:
+        try:
+            self._read(mail, now)
+        except NoSpaceError:
+            self._post.mailbox.forget(mail)
+            raise
 
     def _read(self, mail: Mail, now: Instant) -> None:
         match mail.message:

@@ -15,9 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from fedagent.errors import FedagentError, StorageError, WireError
+from fedagent.errors import FedagentError, WireError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, ciphertext_bytes
 from fedagent.storage import disk
+from fedagent.storage.files import storage_error
 from fedagent.wire.messages import Reason
 
 Column = npt.NDArray[np.float64]
@@ -98,7 +99,8 @@ def fold(
     Raises:
         UnusableUpdateError: does not decrypt, has another header, or is not finite.
         FoldError: no updates, the result is not finite, or ``stopped``.
-        StorageError: disk full or broken.
+        NoSpaceError: the disk is full; what was written is of no use.
+        StorageError: it is broken.
     """
     if not updates:
         raise FoldError("there is no update to fold")
@@ -116,9 +118,8 @@ def fold(
             target.sync()
             velocity.sync()
     except OSError as error:
-        raise StorageError(
-            f"cannot fold into {files.new_model}: {error.strerror}; check that the disk has space"
-        ) from error
+        text = f"cannot fold into {files.new_model}: {error.strerror}; check that the disk has space"
+        raise storage_error(error, text) from error
 
 
 def _moved(old: npt.NDArray[np.float32], direction: Column, learning_rate: float) -> bytes:

@@ -47,12 +47,19 @@ class Intake:
 
         Returns:
             Whether all of it is here already.
+
+        Raises:
+            NoSpaceError: it does not fit on the disk.
         """
-        self._expected[site, study] = Expected(number, manifest)
+        self._expected.pop((site, study), None)
         whole = self._collector.offer(site, study, manifest, now) is not None
-        if whole:
-            del self._expected[site, study]
+        if not whole:
+            self._expected[site, study] = Expected(number, manifest)
         return whole
+
+    def expects(self, site: str, study: str) -> bool:
+        """Whether the site is being granted the chunks of an update."""
+        return (site, study) in self._expected
 
     def renew(self, now: float) -> None:
         """The connection is a new one: what was granted is granted again."""

@@ -7,15 +7,21 @@ is simply done again.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from fedagent.aggregator.fold import Arithmetic, FoldError, FoldFiles, StagedUpdate, UnusableUpdateError, fold
 from fedagent.aggregator.initial import initial_model
 from fedagent.aggregator.models import Models, Published
+from fedagent.errors import NoSpaceError
+from fedagent.storage import disk
 from fedagent.wire.messages import Reason
 from fedagent.wire.study import Study, model_shapes
-from fedagent.wire.tensors import encode_header
+from fedagent.wire.tensors import encode_header, file_bytes
+
+_PARTS: Final = 4
+"""What is written beside a model of float32: itself, its blob, and at most the server's momentum in float64."""
 
 
 class Prepare(msgspec.Struct, frozen=True):
@@ -76,15 +82,31 @@ class RoundBroken(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
-JobResult = Prepared | RoundFolded | UpdateUnusable | RoundBroken
+class NoRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """The disk is full; nothing was made, and the job is to be done again."""
+
+    study: str
+    error: NoSpaceError
+
+
+Made = Prepared | RoundFolded | UpdateUnusable | RoundBroken
+JobResult = Made | NoRoom
 
 
 def perform(job: Job, models: Models, stopped: Callable[[], bool]) -> JobResult:
     """What became of the job.
 
     Raises:
-        StorageError: disk full or broken.
+        StorageError: the disk is broken.
     """
+    try:
+        return _perform(job, models, stopped)
+    except NoSpaceError as error:
+        return NoRoom(study=job.study.name, error=error)
+
+
+def _perform(job: Job, models: Models, stopped: Callable[[], bool]) -> JobResult:
+    models.require(file_bytes(model_shapes(job.study.task)) * _PARTS)
     if isinstance(job, Prepare):
         plaintext = models.write(job.study.name, initial_model(job.study))
         return Prepared(study=job.study.name, model=models.publish(plaintext, job.study.chunk_bytes))
@@ -111,12 +133,17 @@ def _fold(job: FoldRound, models: Models, stopped: Callable[[], bool]) -> Path:
         new_model=models.draft(f"{job.study.name}.{job.number}"),
         new_velocity=models.velocity(job.study.name, job.number),
     )
-    fold(
-        job.updates,
-        files,
-        Arithmetic(learning_rate=aggregation.server_learning_rate, momentum=aggregation.server_momentum),
-        header=encode_header(model_shapes(job.study.task)),
-        chunk_bytes=job.study.chunk_bytes,
-        stopped=stopped,
-    )
+    try:
+        fold(
+            job.updates,
+            files,
+            Arithmetic(learning_rate=aggregation.server_learning_rate, momentum=aggregation.server_momentum),
+            header=encode_header(model_shapes(job.study.task)),
+            chunk_bytes=job.study.chunk_bytes,
+            stopped=stopped,
+        )
+    except NoSpaceError:
+        for draft in (files.new_model, files.new_velocity):
+            disk.remove(draft)
+        raise
     return files.new_model

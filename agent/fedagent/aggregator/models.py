@@ -12,12 +12,14 @@ from typing import Final
 
 import msgspec
 
+from fedagent.aggregator.store import ModelRecord
 from fedagent.errors import StorageError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, new_blob_key
 from fedagent.storage import disk
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.failpoints import Failpoint, reach
-from fedagent.storage.files import make_private_folder
+from fedagent.storage.files import make_private_folder, storage_error
+from fedagent.storage.room import require
 from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import ModelReference
 
@@ -35,22 +37,44 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     manifest: Manifest
     key: bytes
 
+    def record(self, study: str, number: int, made_at: float) -> ModelRecord:
+        """The row of the store that makes it count."""
+        return ModelRecord(
+            study=study,
+            number=number,
+            reference=self.reference,
+            manifest=self.manifest,
+            key=self.key,
+            made_at=made_at,
+        )
+
 
 class Models:
     """The folder of models beside the folder of their blobs."""
 
-    def __init__(self, folder: Path, blobs: BlobFolder) -> None:
+    def __init__(self, folder: Path, blobs: BlobFolder, *, reserve_bytes: int = 0) -> None:
         """Makes the folder where it lacks.
+
+        Args:
+            reserve_bytes: a model is made only where so much stays free on the disk after it.
 
         Raises:
             StorageError: it cannot be made.
         """
         self._folder = make_private_folder(folder)
-        self._blobs = blobs
+        self._blobs, self._reserve_bytes = blobs, reserve_bytes
 
     def path(self, plaintext: bytes) -> Path:
         """Where the model with this digest lies."""
         return self._folder / f"{plaintext.hex()}{SUFFIX}"
+
+    def require(self, size_bytes: int) -> None:
+        """Nothing, where so much more can be kept here.
+
+        Raises:
+            NoSpaceError: it cannot.
+        """
+        require(self._folder, size_bytes, reserve_bytes=self._reserve_bytes)
 
     def draft(self, name: str) -> Path:
         """Where a file may be written before it is adopted."""
@@ -73,9 +97,9 @@ class Models:
                     file.write(piece)
                 file.sync()
         except OSError as error:
-            raise StorageError(
-                f"cannot write {draft}: {error.strerror}; check that the disk has space"
-            ) from error
+            disk.remove(draft)
+            text = f"cannot write {draft}: {error.strerror}; check that the disk has space"
+            raise storage_error(error, text) from error
         return self.adopt(draft)
 
     def adopt(self, draft: Path) -> bytes:

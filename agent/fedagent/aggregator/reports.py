@@ -53,8 +53,12 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float]
 
 
-def study_status(store: Store, record: StudyRecord) -> StudyStatus:
-    """One study's status."""
+def study_status(store: Store, record: StudyRecord, lack: str = "") -> StudyStatus:
+    """One study's status.
+
+    Args:
+        lack: why no update is taken and no model made now, empty where there is room on the disk.
+    """
     study = record.study
     round_ = store.current_round(study.name)
     before = store.round(study.name, round_.number - 1) if round_ else None
@@ -69,7 +73,7 @@ def study_status(store: Store, record: StudyRecord) -> StudyStatus:
         round_phase=round_.phase.value if round_ else None,
         deadline_at=round_.deadline_at if round_ else None,
         quorum=study.federation.quorum,
-        reason=_reason(record, round_),
+        reason=lack if lack and record.phase is StudyPhase.RUNNING else _reason(record, round_),
         parts=_parts(store, round_) if round_ else (),
         left_out=left_out(before) if before else (),
         metrics=_values(results[-1].combined) if results else {},

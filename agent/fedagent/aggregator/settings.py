@@ -42,12 +42,19 @@ class AggregatorTransfer(Section, frozen=True):
     window: Annotated[int, Meta(ge=1, le=64)] = 4
 
 
+class AggregatorStorage(Section, frozen=True):
+    """How much of the disk is left to others: below ``free_mib`` no update is taken and no model is made."""
+
+    free_mib: Annotated[int, Meta(ge=0)] = 512
+
+
 class AggregatorSettings(Section, frozen=True):
     """The whole file."""
 
     broker: AggregatorBroker = AggregatorBroker()
     paths: AggregatorPaths = AggregatorPaths()
     transfer: AggregatorTransfer = AggregatorTransfer()
+    storage: AggregatorStorage = AggregatorStorage()
 
     @property
     def state(self) -> Path:

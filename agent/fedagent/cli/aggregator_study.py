@@ -19,6 +19,7 @@ from fedagent.aggregator.store import Store
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
 from fedagent.errors import UnavailableError
+from fedagent.storage import room
 from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
 
@@ -118,9 +119,11 @@ def _change_store(found: AggregatorSettings, request: control.CreateStudy | cont
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Prints where the studies are."""
-    with options.opened_store(options.settings(arguments)) as store:
+    settings = options.settings(arguments)
+    lack = room.lack(settings.state, reserve_bytes=max(1, settings.storage.free_mib * room.MIB))
+    with options.opened_store(settings) as store:
         records = [store.study(arguments.name)] if arguments.name else store.studies()
-        found = [study_status(store, record) for record in records]
+        found = [study_status(store, record, lack) for record in records]
     if arguments.json:
         print_json(found)
     elif found:

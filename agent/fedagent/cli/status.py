@@ -60,6 +60,10 @@ def _lines(status: SiteStatus) -> list[str]:
         f"trainer   {doing}",
         f"yielded   {status.yields} times, {status.yielded_s:.1f} s in all",
     ]
+    if status.storage is not None:
+        lines.append(
+            f"storage   waits for room: {status.storage.text} (since {local_time(status.storage.since)})"
+        )
     if not status.studies:
         lines.append("studies   none: the aggregator has announced none for this site yet")
     return lines + [line for study in status.studies for line in _study(study)]

@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from fedagent.conditions.condition import Condition
+from fedagent.conditions.condition import Condition, Severity
 
 CANNOT_WRITE: Final = Condition(
     "FA1001", "A file cannot be written", "cannot write {path}: {reason}", "check that disk"
@@ -23,4 +23,19 @@ MAY_NOT_WRITE: Final = Condition(
 NO_SPACE: Final = Condition("FA1004", "The disk is full", "cannot write {path}: {reason}", "free space there")
 CANNOT_MAKE_FOLDER: Final = Condition(
     "FA1005", "A folder cannot be made", "cannot make the folder {path}: {reason}", "correct its permissions"
+)
+TOO_LITTLE_ROOM: Final = Condition(
+    "FA1081",
+    "The disk is nearly full",
+    "{free_mib} MiB are free in {folder}, {needed_mib} MiB are needed",
+    "free space there",
+)
+WAITS_FOR_ROOM: Final = Condition(
+    "FA1082",
+    "Something waits for room on the disk",
+    "{reason}",
+    "nothing is lost, and it goes on by itself when there is room",
+)
+ROOM_AGAIN: Final = Condition(
+    "FA1083", "There is room again", "there is room on the disk again", severity=Severity.INFO
 )

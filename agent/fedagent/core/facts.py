@@ -22,6 +22,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         weekday: 0 is Monday, local time; with ``minute`` of the day.
         cpu_others_ratio: share of all CPUs that others than fedagent used since the last sample.
         memory_available_mib: MemAvailable of proc_meminfo(5).
+        disk_free_mib: on the fuller of the disks that hold the daemon's and the trainer's state.
     """
 
     taken_at: float
@@ -30,3 +31,4 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     cpu_count: int
     cpu_others_ratio: float | None
     memory_available_mib: int | None
+    disk_free_mib: int | None

@@ -87,6 +87,7 @@ def judge(
         return Objection(rung=Rung.PAUSE, signal="facts", text="the state of the machine is not known")
     checks: tuple[Callable[[], Objection | None], ...] = (
         lambda: _memory(facts, policy),
+        lambda: _disk(facts, policy),
         lambda: _windows(facts, policy),
         lambda: _cpu(facts, policy, leave=current.go),
     )
@@ -133,6 +134,17 @@ def _memory(facts: Facts, policy: GovernorSettings) -> Objection | None:
     return Objection(
         rung=Rung.VACATE, signal="memory", text=text, value=float(available), threshold=float(needed)
     )
+
+
+def _disk(facts: Facts, policy: GovernorSettings) -> Objection | None:
+    """Frozen, a worker writes nothing; ended, it could not keep what it has done."""
+    free, needed = facts.disk_free_mib, policy.disk_free_mib
+    if free is None:
+        return Objection(rung=Rung.PAUSE, signal="disk", text="the room on the disk cannot be read")
+    if free >= needed:
+        return None
+    text = f"{free} MiB free on the disk, {needed} MiB must stay free"
+    return Objection(rung=Rung.PAUSE, signal="disk", text=text, value=float(free), threshold=float(needed))
 
 
 def _windows(facts: Facts, policy: GovernorSettings) -> Objection | None:

@@ -63,6 +63,7 @@ class GovernorSettings(Section, frozen=True, kw_only=True):
     cpu_enter_ratio: Ratio = 0.15
     cpu_samples: Annotated[int, Meta(ge=1, le=100)] = 2
     memory_available_mib: Annotated[int, Meta(ge=0)] = 1024
+    disk_free_mib: Annotated[int, Meta(ge=0)] = 512
     resume_after_s: Seconds = 30.0
     facts_expire_s: Annotated[float, Meta(gt=0.0)] = 5.0
     pause_limit_s: Seconds = 600.0

@@ -28,6 +28,7 @@ PATIENT: Final[Mapping[str, object]] = {
     "cpu_leave_ratio": 1.0,
     "cpu_enter_ratio": 1.0,
     "memory_available_mib": 128,
+    "disk_free_mib": 64,
     "resume_after_s": 0.5,
 }
 """The governor of a machine that is shared with other hospitals' daemons, whose work each would take for the clinic's."""

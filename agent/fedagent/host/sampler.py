@@ -4,11 +4,12 @@
 Rule: a reader that fails gives None, and the governor says what that means.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from fedagent.core.facts import Facts, Instant
-from fedagent.host import cpu, memory
+from fedagent.host import cpu, disk, memory
 
 
 class Sampler:
@@ -16,10 +17,11 @@ class Sampler:
 
     Args:
         root: ``/``, or a captured tree in tests.
+        states: folders that our programs write to.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, states: Sequence[Path]) -> None:
+        self._root, self._states = root, states
         self._last: tuple[float, cpu.CpuTimes, dict[str, float]] | None = None
 
     def sample(self, now: Instant) -> Facts:
@@ -37,6 +39,7 @@ class Sampler:
             cpu_count=times.count if times else 1,
             cpu_others_ratio=ratio,
             memory_available_mib=memory.read(self._root),
+            disk_free_mib=disk.read(self._states),
         )
 
     def _others_ratio(self, now: float, times: cpu.CpuTimes | None, own: dict[str, float]) -> float | None:

@@ -2,7 +2,8 @@
 """The site daemon's shell: builds the parts, feeds one inbox, performs what the core decides.
 
 Rule: every source only puts events; one consumer steps the core, makes the step durable, then performs its commands.
-Nothing is acknowledged before it is durable.
+Nothing is acknowledged before it is durable. What finds no room on the disk waits, in order, with the state as it was; only
+what a restart would find anew goes on meanwhile, so that a full disk never keeps the machine from its owner.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ from fedagent.core.facts import Instant
 from fedagent.core.governor import Objection, Rung, Standing
 from fedagent.core.settings import Settings
 from fedagent.core.state import AgentState, Stage
-from fedagent.errors import ConfigurationError, WireError
+from fedagent.errors import ConfigurationError, NoSpaceError, WireError
 from fedagent.host.sampler import Sampler
 from fedagent.host.service import ServiceStatus
 from fedagent.security.certificates import Signer, Trust
@@ -36,12 +37,16 @@ from fedagent.site.approvals import ApprovalFolder
 from fedagent.site.hosting import Hosting
 from fedagent.site.performer import Performer
 from fedagent.site.transfers import Transfers
+from fedagent.storage.backlog import Backlog
 from fedagent.storage.blobs import BlobFolder
-from fedagent.storage.files import make_private_folder
+from fedagent.storage.files import make_open_folder, make_private_folder
+from fedagent.storage.room import MIB
 from fedagent.storage.settings import read_settings
+from fedagent.storage.shortage import Shortage
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.mqtt import Arrived, Connected, Disconnected, MqttEvent, MqttLink
 from fedagent.transport.outbox import Outbox
+from fedagent.wire.frames import JobProgress
 from fedagent.wire.messages import AggregatorMessage, Message, Presence
 from fedagent.wire.topics import PREFIX, Role, aggregator_branch
 from fedagent.wire.values import PROTOCOL
@@ -71,6 +76,12 @@ class Reload(msgspec.Struct, frozen=True):
 
 Item = agent.AnyEvent | MqttEvent | control.Asked | Tick | Reload
 
+AT_ONCE: Final = (Tick, Reload, Connected, Disconnected, control.Asked, on.StopAsked)
+"""What never waits behind something that could not be stored."""
+
+_STATE: Final = "state"
+"""What waits for room."""
+
 
 def instant() -> Instant:
     """Now, by both clocks."""
@@ -92,24 +103,26 @@ class Daemon:
         """
         self._settings, self._config = settings, config
         folder = make_private_folder(Path(settings.paths.state))
-        self._control = control.socket_path(make_runtime_folder(Path(settings.paths.runtime)))
+        self._control = control.socket_path(make_open_folder(Path(settings.paths.runtime)))
         self._database = store.open_database(folder)
         self._mailbox = Mailbox(self._database, *load_identity(settings))
         self._outbox = Outbox(self._database)
-        self._blobs = BlobFolder(folder / "blobs")
+        self._shortage = Shortage(instant)
+        self._backlog: Backlog[Item] = Backlog(self._shortage, self._do)
+        self._blobs = BlobFolder(folder / "blobs", reserve_bytes=settings.governor.disk_free_mib * MIB)
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
-        self._sampler = Sampler(Path("/"))
+        self._sampler = Sampler(Path("/"), (folder, Path(settings.paths.trainer_state)))
         self._approvals = ApprovalFolder(Path(settings.paths.approvals))
         self._service = ServiceStatus()
         self._waiting, self._most_waiting = 0, 2 * (settings.transfer.window + CONTROL_MESSAGES)
         self._link = self._make_link()
         self._transfers = self._make_transfers()
         self._link.on_room = self._transfers.pump
-        self._hosting = Hosting(settings, config, self._blobs, self._put)
+        self._hosting = Hosting(settings, config, self._blobs, self._put, self._shortage)
         self._performer = Performer(
             self._link, self._blobs, self._transfers, self._hosting, self._send, self._outbox
         )
-        self.state = self._load()
+        self.state = self._saved = self._load()
 
     def _make_link(self) -> MqttLink:
         return MqttLink(
@@ -128,6 +141,7 @@ class Daemon:
             window=self._settings.transfer.window,
             ask=self._send,
             on_fetched=lambda study, blob: self._put(on.ModelFetched(study=study, blob=blob)),
+            shortage=self._shortage,
         )
 
     def _load(self) -> AgentState:
@@ -202,7 +216,11 @@ class Daemon:
             pass
 
     def _take(self, item: Item) -> bool:
-        """One item; True when the daemon has nothing left to do."""
+        """One item, or its turn comes later; True when the daemon has nothing left to do."""
+        progress = isinstance(item, on.TrainerSaid) and isinstance(item.frame, JobProgress)
+        return self._do(item) if progress or isinstance(item, AT_ONCE) else self._backlog.take(item)
+
+    def _do(self, item: Item) -> bool:
         match item:
             case Tick():
                 return self._look()
@@ -212,9 +230,8 @@ class Daemon:
                 return self._answer(item)
             case Reload():
                 return self._reload()
-            case on.UpdateSpooled(manifest=manifest):
-                self._hosting.told(manifest)
-                return self._step(item)
+            case on.UpdateSpooled():
+                return self._spooled(item)
             case _:
                 return self._step(item)
 
@@ -223,6 +240,7 @@ class Daemon:
             case Arrived():
                 return self._receive(event)
             case Connected():
+                self._waiting -= self._backlog.drop(Arrived)  # they were not acknowledged, and come again
                 self._link.subscribe([aggregator_branch(self.state.site)])
                 return self._step(on.Connected())
             case Disconnected(reason=reason):
@@ -231,19 +249,51 @@ class Daemon:
                 assert_never(event)
 
     def _step(self, event: agent.AnyEvent, mail: Mail | None = None) -> bool:
-        """One step: decided, durable, performed. True when the daemon has nothing left to do."""
-        before = self.state
-        self.state, commands = agent.step(before, event, instant())
+        """One step: decided, durable, performed. True when the daemon has nothing left to do.
+
+        Raises:
+            NoSpaceError: it cannot be made durable, and must be; nothing has changed.
+        """
+        after, commands = agent.step(self.state, event, instant())
         owed = [each for each in commands if isinstance(each, do.Post | do.Strike)]
-        if owed or store.changed(before, self.state):
-            with self._database.transaction() as connection:
-                store.save(connection, before, self.state)
-                self._performer.settle(connection, owed)
-                if mail is not None:
-                    self._mailbox.remember(connection, mail)
+        heard = mail is not None and store.changed(self.state, after)
+        if owed or heard or isinstance(event, on.PauseAsked | on.ResumeAsked):
+            try:
+                self._save(after, owed, mail)
+            except NoSpaceError:
+                if any(isinstance(command, do.StopJob | do.CloseTrainer) for command in commands):
+                    self._hosting.dismiss("its job is over, which cannot be stored before there is room")
+                raise
+        elif store.changed(self._saved, after) and not self._shortage.waits(_STATE):
+            self._try_to_save(after)
+        self.state = after
         for command in commands:
             self._performer.perform(command, self.state)
         return any(isinstance(command, do.Exit) for command in commands)
+
+    def _save(self, after: AgentState, owed: list[do.Post | do.Strike], mail: Mail | None) -> None:
+        with self._database.transaction() as connection:
+            store.save(connection, self._saved, after)
+            self._performer.settle(connection, owed)
+            if mail is not None:
+                self._mailbox.remember(connection, mail)
+        self._saved = after
+        self._shortage.over(_STATE)
+
+    def _try_to_save(self, after: AgentState) -> None:
+        """Nobody was told of this change, and a restart would make it anew: the trainer's stages, counters, a model that came."""
+        try:
+            self._save(after, [], None)
+        except NoSpaceError as error:
+            self._shortage.met(_STATE, error)
+
+    def _spooled(self, event: on.UpdateSpooled) -> bool:
+        self._hosting.told(event.manifest)
+        try:
+            return self._step(event)
+        except NoSpaceError:
+            self._hosting.not_told(event.manifest)
+            raise
 
     def _look(self) -> bool:
         """A sample of the machine, the approvals where they changed, and what is overdue."""
@@ -254,15 +304,14 @@ class Daemon:
         )
         approvals = self._approvals.changed()
         if approvals is not None:
-            self._step(on.ApprovalsRead(approvals=approvals))
+            self._take(on.ApprovalsRead(approvals=approvals))
         self._transfers.wake(now.monotonic)
-        ended = self._step(on.Sampled(facts=self._sampler.sample(now)))
+        ended = self._step(on.Sampled(facts=self._sampler.sample(now))) or self._backlog.catch_up()
         self._service.status(operator.summary(self.state))
         return ended
 
     def _receive(self, arrived: Arrived) -> bool:
         """A message: verified, stepped, made durable, then acknowledged. One that is wrong changes nothing."""
-        self._waiting -= 1
         ended = False
         try:
             if arrived.topic.startswith(f"{PREFIX}all/blob/"):
@@ -271,6 +320,7 @@ class Daemon:
                 ended = self._open(arrived)
         except WireError as error:
             log.warning("refused a message on %s: %s", arrived.topic, error)
+        self._waiting -= 1
         self._link.acknowledge(arrived)
         return ended
 
@@ -282,11 +332,19 @@ class Daemon:
             raise WireError("the message is for another site", "topic")
         if not isinstance(mail.message, AGGREGATOR_MESSAGES):
             raise WireError("only the aggregator speaks to a site", "topic")
-        return self._step(on.MessageArrived(message=mail.message, payload=arrived.payload), mail)
+        try:
+            return self._step(on.MessageArrived(message=mail.message, payload=arrived.payload), mail)
+        except NoSpaceError:
+            self._mailbox.forget(mail)
+            raise
 
     def _answer(self, asked: control.Asked) -> bool:
-        answer, event = operator.answer(self.state, asked, self._link, instant())
-        ended = self._step(event) if event is not None else False
+        answer, event = operator.answer(self.state, asked, self._link, instant(), self._shortage)
+        ended = False
+        try:
+            ended = self._step(event) if event is not None else False
+        except NoSpaceError as error:
+            answer = control.Problem(text=str(error))
         if not asked.answer.done():
             asked.answer.set_result(answer)
         return ended
@@ -304,6 +362,7 @@ class Daemon:
         except ConfigurationError as error:
             log.error("the settings stay as they were: %s", error)  # noqa: TRY400 (a person must act; no traceback)
             return False
+        self._blobs.reserve_bytes = settings.governor.disk_free_mib * MIB
         return self._step(on.PolicyChanged(policy=settings.governor))
 
     def _send(self, message: Message) -> None:
@@ -332,13 +391,3 @@ def load_identity(settings: Settings) -> tuple[Signer, Trust]:
             f"{broker.certificate} is the certificate of {signer.identity.name!r}, but site.name is {settings.site.name!r}"
         )
     return signer, Trust(ca)
-
-
-def make_runtime_folder(path: Path) -> Path:
-    """The folder of the control socket: everybody may enter it.
-
-    Raises:
-        StorageError: it cannot be made.
-    """
-    make_private_folder(path).chmod(0o755)
-    return path

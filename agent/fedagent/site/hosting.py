@@ -10,17 +10,20 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from fedagent.channel import check_sealed, close_all
 from fedagent.core import events as on
 from fedagent.core.settings import Settings
-from fedagent.errors import WireError
+from fedagent.errors import NoSpaceError, WireError
 from fedagent.launch.trainer import Trainer, TrainerCame, TrainerEvent, TrainerFrame, TrainerGone
 from fedagent.security.blob import ciphertext_bytes
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.failpoints import Failpoint, reach
+from fedagent.storage.shortage import Shortage
+from fedagent.transport.backoff import Backoff
 from fedagent.wire.frames import CheckpointNow, Job, JobSealed, JobStop
 from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import Announcement, RoundKind
@@ -30,6 +33,9 @@ from fedagent.wire.tensors import file_bytes
 TrainerNews = on.TrainerCame | on.TrainerSaid | on.TrainerLost | on.UpdateSpooled
 
 log = logging.getLogger(__name__)
+
+_UPDATE: Final = "update"
+"""What waits for room."""
 
 
 class _Due(msgspec.Struct, frozen=True):
@@ -45,10 +51,15 @@ class Hosting:
     """Starts and ends trainers, one at a time."""
 
     def __init__(
-        self, settings: Settings, config: Path, spool: BlobFolder, on_news: Callable[[TrainerNews], None]
+        self,
+        settings: Settings,
+        config: Path,
+        spool: BlobFolder,
+        on_news: Callable[[TrainerNews], None],
+        shortage: Shortage,
     ) -> None:
         self._settings, self._config, self._spool = settings, config, spool
-        self._on_news = on_news
+        self._on_news, self._shortage = on_news, shortage
         self._trainer: Trainer | None = None
         self._due: _Due | None = None
         self._closing: set[Trainer] = set()
@@ -61,15 +72,30 @@ class Hosting:
         """Takes sealed updates into the spool until cancelled."""
         while True:
             sealed, descriptors = await self._sealed.get()
-            self.copying = True
             try:
-                manifest = await asyncio.to_thread(self._copy, sealed, descriptors)
+                manifest = await self._spooled(sealed, descriptors)
             finally:
                 close_all(descriptors)
             reach(Failpoint.SITE_UPDATE_SPOOLED)
             self._untold.add(blob_digest(manifest))
             self.copying = False
             self._on_news(on.UpdateSpooled(sealed=sealed, manifest=manifest))
+
+    async def _spooled(self, sealed: JobSealed, descriptors: tuple[int, ...]) -> Manifest:
+        """The update durably in the spool; where there is no room it stays in memory until there is."""
+        backoff = Backoff()
+        while True:
+            self.copying = True
+            try:
+                manifest = await asyncio.to_thread(self._copy, sealed, descriptors)
+            except NoSpaceError as error:
+                self.copying = False  # what is deleted meanwhile makes room
+                self._shortage.met(_UPDATE, error)
+            else:
+                self._shortage.over(_UPDATE)
+                return manifest
+            backoff.ended(0.0)
+            await backoff.wait()
 
     @property
     def untold(self) -> frozenset[bytes]:
@@ -79,6 +105,10 @@ class Hosting:
     def told(self, manifest: Manifest) -> None:
         """The core hears of this update now, and decides what becomes of it."""
         self._untold.discard(blob_digest(manifest))
+
+    def not_told(self, manifest: Manifest) -> None:
+        """The core could not take it yet, and will be told again."""
+        self._untold.add(blob_digest(manifest))
 
     def start(self) -> None:
         """Brings a trainer up; news come."""
@@ -134,6 +164,12 @@ class Hosting:
             self._closing.add(trainer)
             trainer.close()
 
+    def dismiss(self, text: str) -> None:
+        """Ends supervisor and worker, if there are any; the core is told as if they had ended by themselves."""
+        if self._trainer is not None:
+            self.close()
+            self._on_news(on.TrainerLost(text=text))
+
     async def wait_closed(self) -> None:
         """Nothing of any trainer is left."""
         for trainer in list(self._closing):
@@ -169,9 +205,9 @@ class Hosting:
             _check(sealed, descriptors, due)
         except WireError as error:
             close_all(descriptors)
-            self.close()
-            text = f"it was closed: what it handed over for study {due.study} is no update of it: {error}"
-            self._on_news(on.TrainerLost(text=text))
+            self.dismiss(
+                f"it was closed: what it handed over for study {due.study} is no update of it: {error}"
+            )
             return
         self._due = None
         self._sealed.put_nowait((sealed, descriptors))

@@ -3,12 +3,15 @@
 
 from typing import Protocol, assert_never
 
+import msgspec
+
 from fedagent.core import events as on
 from fedagent.core.facts import Instant
 from fedagent.core.governor import ManualPause
 from fedagent.core.state import AgentState, Stage
 from fedagent.site import control
-from fedagent.site.status import view
+from fedagent.site.status import StorageView, view
+from fedagent.storage.shortage import Shortage
 from fedagent.wire.study import study_digest
 
 
@@ -20,13 +23,14 @@ class Traffic(Protocol):
 
 
 def answer(
-    state: AgentState, asked: control.Asked, traffic: Traffic, now: Instant
+    state: AgentState, asked: control.Asked, traffic: Traffic, now: Instant, shortage: Shortage
 ) -> tuple[control.AnyAnswer, on.PauseAsked | on.ResumeAsked | None]:
     """The answer, and the event that the request is for the core."""
     match asked.request:
         case control.AskStatus():
             status = view(state, bytes_up=traffic.bytes_up, bytes_down=traffic.bytes_down, now=now.monotonic)
-            return control.StatusAnswer(status=status), None
+            waits = StorageView(text=shortage.text, since=shortage.since) if shortage.text else None
+            return control.StatusAnswer(status=msgspec.structs.replace(status, storage=waits)), None
         case control.AskStudy(name=name):
             return _study(state, name), None
         case control.AskPause(for_s=for_s, reason=reason):

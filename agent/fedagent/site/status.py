@@ -32,6 +32,13 @@ class TrainerView(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None
 
 
+class StorageView(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for room on the disk, and since when."""
+
+    text: str
+    since: float
+
+
 class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     """One study at this site; ``place`` is the round in words, empty once the study has ended."""
 
@@ -53,6 +60,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         bytes_up: payloads published since the daemon started; ``bytes_down`` received.
+        storage: None where nothing waits for room.
         cpu_others_ratio: at the last sample.
     """
 
@@ -70,6 +78,7 @@ class SiteStatus(msgspec.Struct, frozen=True, kw_only=True):
     yielded_s: float
     bytes_up: int
     bytes_down: int
+    storage: StorageView | None = None
 
 
 def view(state: AgentState, *, bytes_up: int, bytes_down: int, now: float) -> SiteStatus:

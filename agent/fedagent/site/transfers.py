@@ -1,19 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site's downloads of global models and uploads of its updates.
 
-Rule: one download and one upload a study; a new round's takes the place of the last one's.
+Rule: one download and one upload a study; a new round's takes the place of the last one's. A download that finds no room
+keeps what it has, and begins again when there is some.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
-from fedagent.errors import WireError
+from fedagent.errors import NoSpaceError, WireError
 from fedagent.storage.blobs import BlobFolder
+from fedagent.storage.shortage import Shortage
 from fedagent.transport.download import Download
 from fedagent.transport.events import Arrived
 from fedagent.transport.link import Link
 from fedagent.transport.upload import Upload
 from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import ModelReference, Want
+
+_MODELS: Final = "models"
+"""What waits for room."""
 
 
 class Transfers:
@@ -24,7 +31,7 @@ class Transfers:
         on_fetched: study and blob of a model that is complete.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what every download and upload is made of)
         self,
         folder: BlobFolder,
         link: Link,
@@ -33,14 +40,18 @@ class Transfers:
         window: int,
         ask: Callable[[Want], None],
         on_fetched: Callable[[str, bytes], None],
+        shortage: Shortage,
     ) -> None:
         self._folder, self._link, self._site, self._window = folder, link, site, window
+        self._shortage = shortage
+        self._refused: dict[str, ModelReference] = {}
         self._ask, self._on_fetched = ask, on_fetched
         self._downloads: dict[str, tuple[ModelReference, Download]] = {}
         self._uploads: dict[str, tuple[bytes, Upload]] = {}
 
     def fetch(self, study: str, reference: ModelReference, now: float) -> None:
         """Gets the model, going on with what is here already."""
+        self._refused.pop(study, None)
         if self._folder.path(reference.blob) is not None:
             self._on_fetched(study, reference.blob)
             return
@@ -56,8 +67,12 @@ class Transfers:
 
         download = Download(reference, self._folder, self._link, ask=ask, window=self._window)
         self._downloads[study] = (reference, download)
-        download.start(now)
-        self._finish(study)
+        try:
+            download.start(now)
+        except NoSpaceError as error:
+            self._refuse(study, error)
+        else:
+            self._finish(study)
 
     def arrived(self, event: Arrived, now: float) -> None:
         """A chunk or a manifest came; what no download wants is dropped.
@@ -67,9 +82,21 @@ class Transfers:
         """
         for study, (reference, download) in list(self._downloads.items()):
             if f"/{reference.blob.hex()}/" in event.topic:
-                if self._folder.path(reference.blob) is None:  # another study's download may have finished it
-                    download.arrived(event.topic, event.payload, now)
-                self._finish(study)
+                try:
+                    if (
+                        self._folder.path(reference.blob) is None
+                    ):  # another study's download may have finished it
+                        download.arrived(event.topic, event.payload, now)
+                except NoSpaceError as error:
+                    self._refuse(study, error)
+                else:
+                    self._finish(study)
+
+    def _refuse(self, study: str, error: NoSpaceError) -> None:
+        reference, download = self._downloads.pop(study)
+        download.close()
+        self._refused[study] = reference
+        self._shortage.met(_MODELS, error)
 
     def _finish(self, study: str) -> None:
         reference, download = self._downloads[study]
@@ -99,9 +126,14 @@ class Transfers:
             upload.pump()
 
     def wake(self, now: float) -> None:
-        """Asks again for what is overdue."""
+        """Asks again for what is overdue, and tries again what found no room."""
         for _, download in self._downloads.values():
             download.wake(now)
+        if self._refused and not self._shortage.waits(_MODELS):
+            for study, reference in list(self._refused.items()):
+                self.fetch(study, reference, now)
+        if not self._refused:
+            self._shortage.over(_MODELS)
 
     def keep(self, digests: frozenset[bytes], *, delete: bool = True) -> None:
         """Ends the transfers of other blobs than these, and deletes what is here of them.
@@ -114,6 +146,8 @@ class Transfers:
             if reference.blob not in digests:
                 download.close()
                 del self._downloads[study]
+        self._refused = {study: each for study, each in self._refused.items() if each.blob in digests}
         others = self._folder.digests() | self._folder.unfinished() if delete else frozenset()
         for digest in others - digests:
-            self._folder.delete(digest)
+            with suppress(NoSpaceError):  # deleting takes room on some file systems; the next call deletes it
+                self._folder.delete(digest)

@@ -17,7 +17,8 @@ from typing import Final
 
 from fedagent.errors import StorageError, WireError
 from fedagent.storage import disk
-from fedagent.storage.files import make_private_folder, write_atomically
+from fedagent.storage.files import make_private_folder, storage_error, write_atomically
+from fedagent.storage.room import require
 from fedagent.wire.codec import decode, encode
 from fedagent.wire.manifest import Manifest, blob_digest, chunk_size
 from fedagent.wire.topics import OFFER_BYTES
@@ -34,15 +35,20 @@ _SUFFIXES: Final = (".have", ".part", ".manifest", "")
 
 
 class BlobFolder:
-    """Blobs below one folder, owned by one process."""
+    """Blobs below one folder, owned by one process.
 
-    def __init__(self, path: Path) -> None:
+    Attributes:
+        reserve_bytes: a blob that comes from elsewhere is begun only where so much stays free on the disk after it.
+    """
+
+    def __init__(self, path: Path, *, reserve_bytes: int = 0) -> None:
         """Makes the folder.
 
         Raises:
             StorageError: it cannot be made.
         """
         self._folder = make_private_folder(path)
+        self.reserve_bytes = reserve_bytes
         with _translated(path):
             for left in path.glob(f"{_INCOMING}*"):
                 _delete_unless_locked(left)
@@ -81,11 +87,16 @@ class BlobFolder:
         return read_at(path, index * manifest.chunk_bytes, chunk_size(manifest, index))
 
     def open_partial(self, manifest: Manifest) -> "PartialBlob":
-        """The blob to be filled; what is here already is kept.
+        """The blob to be filled; what is here already is kept. Its room is taken at once, so that it is not lacking later.
 
         Raises:
-            StorageError: no space, no permission.
+            NoSpaceError: it does not fit; nothing is left.
+            StorageError: no permission.
         """
+        if not any(
+            (self._folder / f"{blob_digest(manifest).hex()}{each}").exists() for each in ("", ".part")
+        ):
+            require(self._folder, manifest.size_bytes, reserve_bytes=self.reserve_bytes)
         return PartialBlob(self._folder, manifest)
 
     def add_file(self, chunks: Iterable[bytes], chunk_bytes: int) -> Manifest:
@@ -214,16 +225,25 @@ class PartialBlob:
         bits = bytearray(-(-len(self.manifest.chunks) // 8))
         for index in self._have:
             bits[index // 8] |= 1 << index % 8
-        with _translated(self._part):
-            with disk.opened(self._part, os.O_WRONLY) as descriptor:
-                disk.sync_contents(descriptor)
-            is_new = not self._bits.exists()
-            with disk.opened(self._bits, os.O_WRONLY | os.O_CREAT) as descriptor:
-                disk.write_at(descriptor, bits, 0)
-                disk.sync_contents(descriptor)
-            if is_new:
-                disk.sync_folder(self._bits.parent)
-        self._unsynced.clear()
+        try:
+            with _translated(self._part):
+                self._sync(bits)
+        except StorageError:
+            # What the kernel could not write it may have dropped (fsync(2)): these chunks are fetched again.
+            self._have -= self._unsynced
+            raise
+        finally:
+            self._unsynced.clear()
+
+    def _sync(self, bits: bytearray) -> None:
+        with disk.opened(self._part, os.O_WRONLY) as descriptor:
+            disk.sync_contents(descriptor)
+        is_new = not self._bits.exists()
+        with disk.opened(self._bits, os.O_WRONLY | os.O_CREAT) as descriptor:
+            disk.write_at(descriptor, bits, 0)
+            disk.sync_contents(descriptor)
+        if is_new:
+            disk.sync_folder(self._bits.parent)
 
     def finish(self) -> Path:
         """The whole blob's file, durable under its digest.
@@ -255,9 +275,14 @@ class PartialBlob:
             return {index for index in range(count) if bits[index // 8] >> index % 8 & 1}
         disk.remove(self._bits)
         write_atomically(self._path.with_suffix(".manifest"), encode(self.manifest))
-        with disk.created(self._part) as file:
-            disk.resize(file.descriptor, self.manifest.size_bytes)
-            file.sync()
+        try:
+            with disk.created(self._part) as file:
+                disk.resize(file.descriptor, self.manifest.size_bytes)
+                disk.allocate(file.descriptor, self.manifest.size_bytes)
+                file.sync()
+        except OSError:
+            disk.remove(self._part)
+            raise
         disk.sync_folder(self._part.parent)
         return set()
 
@@ -286,6 +311,5 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"cannot use {path}: {error.strerror}; free space or correct its permissions"
-        ) from error
+        text = f"cannot use {path}: {error.strerror}; free space or correct its permissions"
+        raise storage_error(error, text) from error

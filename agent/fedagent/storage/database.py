@@ -8,9 +8,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
-from fedagent.errors import StorageError
+from fedagent.conditions.files import NO_SPACE
+from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage.failpoints import Failpoint, reach
+
+_FULL: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
+"""No space for the file or its log, and none for the log's index (sqlite.org/rescode.html)."""
 
 
 class Database:
@@ -24,7 +29,7 @@ class Database:
         Raises:
             StorageError: damaged, not writable, or of a newer version.
         """
-        self._before, self._after = before_commit, after_commit
+        self._before, self._after, self._path = before_commit, after_commit, path
         try:
             self.connection = sqlite3.connect(path, isolation_level=None)
             try:
@@ -33,6 +38,8 @@ class Database:
                 self.connection.close()
                 raise
         except sqlite3.Error as error:
+            if _is_full(error):
+                raise NoSpaceError(NO_SPACE(path=path, reason=error)) from error
             raise StorageError(f"cannot open {path}: {error}; check the disk and the file's owner") from error
         path.chmod(0o600)
 
@@ -57,7 +64,8 @@ class Database:
         """All of the block is durable, or none of it.
 
         Raises:
-            StorageError: the disk is full or broken; nothing was changed.
+            NoSpaceError: the disk is full; nothing was changed.
+            StorageError: it is broken.
         """
         connection = self.connection
         try:
@@ -65,7 +73,10 @@ class Database:
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if (
+                    connection.in_transaction
+                ):  # a full disk ends it by itself (sqlite.org/lang_transaction.html)
+                    connection.execute("ROLLBACK")
                 raise
             reach(self._before)
             connection.execute("COMMIT")
@@ -73,8 +84,14 @@ class Database:
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            raise StorageError(f"cannot commit: {error}; check that the disk has space") from error
+            if _is_full(error):
+                raise NoSpaceError(NO_SPACE(path=self._path, reason=error)) from error
+            raise StorageError(f"cannot commit: {error}; check that disk") from error
 
     def close(self) -> None:
         """Folds the log into the file and closes it."""
         self.connection.close()
+
+
+def _is_full(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) in _FULL  # absent where the module itself objects

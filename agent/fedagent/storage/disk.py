@@ -66,6 +66,12 @@ def resize(descriptor: int, size_bytes: int) -> None:
     os.ftruncate(descriptor, size_bytes)
 
 
+def allocate(descriptor: int, size_bytes: int) -> None:
+    """The file's first bytes have their room on the disk: writing them cannot fail for lack of it."""
+    if size_bytes:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+
+
 def sync_contents(descriptor: int) -> None:
     """What the file holds, and how much, is durable."""
     os.fdatasync(descriptor)

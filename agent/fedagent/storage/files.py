@@ -7,11 +7,15 @@ Rule: every small durable file is written by ``write_atomically`` (write, fsync,
 import errno
 import os
 from pathlib import Path
+from typing import Final
 
-from fedagent.conditions.condition import Condition
+from fedagent.conditions.condition import Condition, Said
 from fedagent.conditions.files import CANNOT_MAKE_FOLDER, CANNOT_WRITE, MAY_NOT_WRITE, NO_FOLDER, NO_SPACE
-from fedagent.errors import StorageError
+from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage import disk
+
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""The disk is full, or the quota on it is."""
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -29,7 +33,14 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         disk.rename(part, path)
     except OSError as error:
         said = _unwritten(error)(path=path, folder=path.parent, reason=error.strerror)
-        raise StorageError(said) from error
+        if error.errno in FULL:
+            disk.remove(part)  # half a file takes the room that others need
+        raise storage_error(error, said) from error
+
+
+def storage_error(error: OSError, said: Said | str) -> StorageError:
+    """The error in our words; a full disk has a class of its own, after which everything goes on."""
+    return NoSpaceError(said) if error.errno in FULL else StorageError(said)
 
 
 def _unwritten(error: OSError) -> Condition:
@@ -38,7 +49,7 @@ def _unwritten(error: OSError) -> Condition:
             return NO_FOLDER
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return MAY_NOT_WRITE
-        case errno.ENOSPC | errno.EDQUOT:
+        case number if number in FULL:
             return NO_SPACE
         case _:
             return CANNOT_WRITE
@@ -53,5 +64,15 @@ def make_private_folder(path: Path) -> Path:
     try:
         disk.make_folder(path, 0o700)
     except OSError as error:
-        raise StorageError(CANNOT_MAKE_FOLDER(path=path, reason=error.strerror)) from error
+        raise storage_error(error, CANNOT_MAKE_FOLDER(path=path, reason=error.strerror)) from error
+    return path
+
+
+def make_open_folder(path: Path) -> Path:
+    """The folder exists and everybody may enter it.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
+    make_private_folder(path).chmod(0o755)
     return path

@@ -2,7 +2,8 @@
 """Signed control messages: ours out with a rising sequence, the peers' in, each once.
 
 Rule: a sequence number is never used twice, not even after a crash or with a lost database; a repeat is recognised
-after a restart if ``remember`` was in the transaction that took its effects.
+after a restart if ``remember`` was in the transaction that took its effects. A full disk silences nobody: numbers that could
+not be reserved are above the clock's all the same, so that only a clock that goes back over a crash could repeat one.
 """
 
 import time
@@ -10,6 +11,7 @@ from datetime import datetime
 from sqlite3 import Connection
 from typing import Final
 
+from fedagent.errors import NoSpaceError
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.mail import Mail, open_mail, seal
 from fedagent.storage.database import Database
@@ -51,7 +53,7 @@ class Mailbox:
             site: to whom, where the aggregator speaks to one site.
 
         Raises:
-            StorageError: the number cannot be reserved.
+            StorageError: the number cannot be reserved, and not for lack of space.
         """
         topic = self._topic(message, site)
         sequence = self._take(will=isinstance(message, Presence) and not message.online)
@@ -77,6 +79,10 @@ class Mailbox:
             "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sequence = max(sequence, excluded.sequence)",
             (mail.sender.name, topic, mail.sequence),
         )
+
+    def forget(self, mail: Mail) -> None:
+        """Its effects could not be stored: it is to be taken when it is opened again."""
+        self._seen[mail.sender.name, self._topic_of(mail)] = mail.sequence - 1
 
     def _topic(self, message: Message, site: str | None) -> str:
         if isinstance(message, Announcement):
@@ -119,8 +125,11 @@ class Mailbox:
         if self._database.connection.in_transaction:
             self._database.connection.execute(statement, (limit,))
         else:
-            with self._database.transaction() as connection:
-                connection.execute(statement, (limit,))
+            try:
+                with self._database.transaction() as connection:
+                    connection.execute(statement, (limit,))
+            except NoSpaceError:
+                return  # tried again with the next number
         self._reserved = limit
 
 

@@ -46,6 +46,21 @@ def judged(
             "available memory cannot be read",
             id="memory unreadable",
         ),
+        pytest.param({"disk_free_mib": 512}, None, None, None, id="just enough disk"),
+        pytest.param(
+            {"disk_free_mib": 511},
+            "disk",
+            Rung.PAUSE,
+            "511 MiB free on the disk, 512 MiB must stay free",
+            id="disk short",
+        ),
+        pytest.param(
+            {"disk_free_mib": None},
+            "disk",
+            Rung.PAUSE,
+            "the room on the disk cannot be read",
+            id="disk unreadable",
+        ),
         pytest.param({"cpu_others_ratio": 0.15}, None, None, None, id="CPU at the threshold to enter"),
         pytest.param(
             {"cpu_others_ratio": 0.16},

@@ -21,7 +21,7 @@ def host(tmp_path: Path) -> FakeHost:
 @pytest.fixture
 def sampler(host: FakeHost) -> Sampler:
     """It has looked once, at second 0."""
-    sampler = Sampler(host.root)
+    sampler = Sampler(host.root, (host.root,))
     sampler.sample(at(0))
     return sampler
 
@@ -38,7 +38,7 @@ def test_a_sample_has_time_memory_and_cpus(sampler: Sampler) -> None:
 
 
 def test_the_first_look_knows_no_rate(host: FakeHost) -> None:
-    assert Sampler(host.root).sample(at(0)).cpu_others_ratio is None
+    assert Sampler(host.root, (host.root,)).sample(at(0)).cpu_others_ratio is None
 
 
 def test_the_work_of_others_is_a_share_of_all_cpus(host: FakeHost, sampler: Sampler) -> None:

@@ -11,10 +11,12 @@ import pytest
 
 from fedagent.channel import close_all, sealed_memfd
 from fedagent.core import events as on
+from fedagent.core.facts import Instant
 from fedagent.launch.trainer import Trainer, TrainerFrame
 from fedagent.security.blob import ciphertext_bytes
 from fedagent.site.hosting import Hosting, TrainerNews
 from fedagent.storage.blobs import BlobFolder
+from fedagent.storage.shortage import Shortage
 from fedagent.wire.frames import CheckpointDone, Job, JobSealed
 from fedagent.wire.manifest import Manifest
 from fedagent.wire.messages import Announcement, ModelReference, RoundKind
@@ -49,7 +51,10 @@ class Host:
         clinic = Clinic(folder)
         self.news: asyncio.Queue[TrainerNews] = asyncio.Queue()
         self.blobs = BlobFolder(folder / "blobs")
-        self.hosting = Hosting(clinic.settings, clinic.config, self.blobs, self.news.put_nowait)
+        self.shortage = Shortage(lambda: Instant(monotonic=0.0, wall=0.0))
+        self.hosting = Hosting(
+            clinic.settings, clinic.config, self.blobs, self.news.put_nowait, self.shortage
+        )
         self.trainer = Trainer(clinic.settings, clinic.config, lambda _: None)
         self.hosting._trainer = self.trainer
         model = folder / "model"

@@ -9,6 +9,7 @@ from fedagent.core.governor import ManualPause
 from fedagent.core.state import AgentState
 from fedagent.site import control, operator
 from fedagent.site.status import view
+from fedagent.storage.shortage import Shortage
 from fedagent.wire.study import study_digest
 from tests.fakes.daemon import Counted
 from tests.fakes.loop import in_loop
@@ -19,7 +20,9 @@ Got = tuple[control.AnyAnswer, on.PauseAsked | on.ResumeAsked | None]
 
 def asked(request: control.AnyAsk, state: AgentState) -> Got:
     future: asyncio.Future[control.AnyAnswer] = asyncio.get_running_loop().create_future()
-    return operator.answer(state, control.Asked(request, "anna", future), Counted(), at(5))
+    return operator.answer(
+        state, control.Asked(request, "anna", future), Counted(), at(5), Shortage(lambda: at(5))
+    )
 
 
 @in_loop

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from fedagent.core.facts import Instant
 from fedagent.errors import WireError
 from fedagent.site.transfers import Transfers
 from fedagent.storage.blobs import BlobFolder
+from fedagent.storage.shortage import Shortage
 from fedagent.transport.events import Arrived
 from fedagent.wire.codec import encode
 from fedagent.wire.manifest import Manifest, blob_digest
@@ -22,7 +24,8 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.blobs = BlobFolder(folder)
-        self.link = FakeLink()
+        self.link, self.clock = FakeLink(), 0.0
+        self.shortage = Shortage(self.now)
         self.wants: list[Want] = []
         self.fetched: list[tuple[str, bytes]] = []
         self.transfers = Transfers(
@@ -32,7 +35,11 @@ class Site:
             window=4,
             ask=self.wants.append,
             on_fetched=lambda study, blob: self.fetched.append((study, blob)),
+            shortage=self.shortage,
         )
+
+    def now(self) -> Instant:
+        return Instant(monotonic=self.clock, wall=self.clock)
 
     def receives(self, topic: str, payload: bytes) -> None:
         self.transfers.arrived(Arrived(topic=topic, payload=payload, mid=1, qos=1), 1.0)

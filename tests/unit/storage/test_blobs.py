@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fedagent.errors import StorageError, WireError
+from fedagent.errors import NoSpaceError, StorageError, WireError
 from fedagent.storage.blobs import SYNC_CHUNKS, BlobFolder, read_at
 from fedagent.wire.manifest import Manifest, blob_digest
 from tests.fakes.blobs import CHUNK, blob_of
+from tests.fakes.small_disk import small_disk
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_an_error_of_the_source_leaves_nothing(folder: BlobFolder, state_folder:
     assert list((state_folder / "blobs").iterdir()) == []
 
 
-def test_a_full_disk_is_told(folder: BlobFolder, state_folder: Path) -> None:
+def test_a_folder_that_is_gone_is_told(folder: BlobFolder, state_folder: Path) -> None:
     (state_folder / "blobs").rmdir()
     with pytest.raises(StorageError, match="free space"):
         folder.add_file([b"x"], CHUNK)
@@ -196,3 +197,41 @@ def test_a_process_killed_at_a_rename_leaves_a_blob_that_is_whole_or_goes_on(
         partial.write(index, chunks[index])
     assert partial.finish().read_bytes() == b"".join(chunks)
     assert not [each for each in path.iterdir() if each.name.startswith(".incoming")]
+
+
+def test_a_blob_that_does_not_fit_is_refused_before_its_first_chunk_and_leaves_nothing(
+    state_folder: Path,
+) -> None:
+    manifest, chunks = blob_of(3)
+    with small_disk(state_folder / "disk", mib=1) as disk:
+        folder = BlobFolder(disk.folder / "blobs")
+        disk.fill(but_bytes=2 * CHUNK)
+        with pytest.raises(NoSpaceError):
+            folder.open_partial(manifest)
+        assert not folder.unfinished()
+        disk.empty()
+        partial = folder.open_partial(manifest)
+        disk.fill(but_bytes=8192)  # for the bits; the chunks have their room already
+        for index, chunk in enumerate(chunks):
+            partial.write(index, chunk)
+        assert partial.finish().stat().st_size == manifest.size_bytes
+
+
+def test_a_blob_is_begun_only_where_the_reserve_stays_free(state_folder: Path) -> None:
+    manifest, _ = blob_of(3)
+    with small_disk(state_folder / "disk", mib=1) as disk:
+        with pytest.raises(NoSpaceError, match="are needed"):
+            BlobFolder(disk.folder / "blobs", reserve_bytes=1_048_576 - 2 * CHUNK).open_partial(manifest)
+        BlobFolder(disk.folder / "blobs", reserve_bytes=1_048_576 - 5 * CHUNK).open_partial(manifest)
+
+
+def test_chunks_that_could_not_be_made_durable_are_missing_again(state_folder: Path) -> None:
+    manifest, chunks = blob_of(3)
+    with small_disk(state_folder / "disk", mib=1) as disk:
+        partial = BlobFolder(disk.folder / "blobs").open_partial(manifest)
+        partial.write(0, chunks[0])
+        disk.fill()
+        with pytest.raises(NoSpaceError):
+            partial.sync()
+        assert partial.missing() == [0, 1, 2]
+        assert partial.stored == 0

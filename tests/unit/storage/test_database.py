@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fedagent.errors import StorageError
+from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage.database import Database
 from fedagent.storage.failpoints import Failpoint
+from tests.fakes.small_disk import small_disk
 
 SCHEMA = "CREATE TABLE fact (text TEXT PRIMARY KEY) STRICT"
 
@@ -98,3 +99,27 @@ def test_a_killed_process_leaves_all_of_a_transaction_or_none(
     database = opened(path)
     assert facts(database) == left
     database.close()
+
+
+def test_a_full_database_is_an_error_of_its_own_and_leaves_no_transaction(state_folder: Path) -> None:
+    database = opened(state_folder / "state.db")
+    database.connection.execute("PRAGMA max_page_count=2")  # as many as it has (sqlite.org/pragma.html)
+    with pytest.raises(NoSpaceError, match=r"cannot write .*state\.db: database or disk is full; free space"):
+        commit(database, "x" * 100_000)
+    assert not database.connection.in_transaction
+    database.connection.execute("PRAGMA max_page_count=1000")
+    commit(database, "kept")
+    assert facts(database) == ["kept"]
+    database.close()
+
+
+def test_a_database_that_cannot_be_made_on_a_full_disk_says_so(state_folder: Path) -> None:
+    with small_disk(state_folder / "disk", mib=1) as disk:
+        disk.fill()
+        with pytest.raises(NoSpaceError, match=r"state\.db"):
+            opened(disk.folder / "state.db")
+
+
+def commit(database: Database, text: str) -> None:
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO fact VALUES (?)", (text,))

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fedagent.errors import StorageError
+from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage.files import make_private_folder, write_atomically
+from tests.fakes.small_disk import small_disk
 
 
 def test_a_file_holds_what_was_written_last(state_folder: Path) -> None:
@@ -57,3 +58,12 @@ def test_a_folder_that_cannot_be_made_is_named(state_folder: Path) -> None:
     (state_folder / "file").write_bytes(b"")
     with pytest.raises(StorageError, match="file/folder"):
         make_private_folder(state_folder / "file" / "folder")
+
+
+def test_a_full_disk_is_an_error_of_its_own_and_half_a_file_gives_its_room_back(state_folder: Path) -> None:
+    with small_disk(state_folder / "disk", mib=1) as disk:
+        disk.fill(but_bytes=65_536)
+        with pytest.raises(NoSpaceError, match="free space there"):
+            write_atomically(disk.folder / "state", bytes(100_000))
+        write_atomically(disk.folder / "state", bytes(50_000))
+        assert (disk.folder / "state").stat().st_size == 50_000

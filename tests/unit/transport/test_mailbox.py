@@ -185,3 +185,13 @@ def test_a_machine_is_heard_again_on_its_next_connection_when_a_clone_of_it_spok
         pass
     original.seal(Presence(online=False, version="1", protocol=1))  # the will of the next connection
     assert aggregator.open(*original.seal(online), NOW)
+
+
+def test_a_letter_whose_effects_could_not_be_stored_is_taken_when_it_comes_again(make: Make) -> None:
+    site, aggregator = make("north"), make("aggregator")
+    letter = site.seal(HELLO)
+    mail = aggregator.open(*letter, NOW)
+    assert mail is not None
+    aggregator.forget(mail)
+    assert aggregator.open(*letter, NOW) == mail
+    assert aggregator.open(*letter, NOW) is None
