@@ -97,7 +97,7 @@ def shorten_keep_warm(config: Path) -> None:
 def idle(hospital: Hospital) -> bool:
     """Whether the daemon is connected and has no trainer."""
     status = hospital.status()
-    return status is not None and status.connected and status.trainer.stage == "absent"
+    return status is not None and status.broker.connected and status.trainer.stage == "absent"
 
 
 def observe(when: str, processes: Mapping[str, int], settle_s: float, seconds: float) -> Iterator[Cost]:

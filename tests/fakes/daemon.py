@@ -11,9 +11,11 @@ from typing import Final, Self
 
 from fedagent.core import agent
 from fedagent.core import events as on
+from fedagent.core.facts import Instant
 from fedagent.core.state import AgentState
 from fedagent.site import control, operator
 from fedagent.storage.shortage import Shortage
+from fedagent.transport.outage import LinkStatus
 from tests.fakes.scenes import SITE, at
 
 PATIENCE_S: Final = 10.0
@@ -31,23 +33,26 @@ def write_settings(folder: Path) -> Path:
     return path
 
 
-class Counted:
-    """What the link to the broker has counted."""
+class FakeLink:
+    """What the link to the broker knows of itself: connected for a minute when the tests' clock begins."""
 
     bytes_up = 1_500
     bytes_down = 2_500_000
+    status = LinkStatus(connected=True, reason="", since=at(-60).wall)
 
 
 class FakeDaemon:
     """A context: the daemon listens from its first to its last line.
 
     Attributes:
-        state: what the answers are made of; pause and resume change it as the core says.
+        state: what the answers are made of, with ``link`` and ``now``; pause and resume change it as the core says.
         asked: what was asked, with the user who asked.
     """
 
-    def __init__(self, runtime: Path, state: AgentState, *, deaf: bool = False) -> None:
-        self.state = state
+    def __init__(
+        self, runtime: Path, state: AgentState, *, deaf: bool = False, now: Instant | None = None
+    ) -> None:
+        self.state, self.link, self.now = state, FakeLink(), now or at(0)
         self.asked: list[control.Asked] = []
         self._runtime, self._deaf = runtime, deaf
         self._loop = asyncio.new_event_loop()
@@ -87,7 +92,8 @@ class FakeDaemon:
         self.asked.append(asked)
         if self._deaf:
             return
-        answer, event = operator.answer(self.state, asked, Counted(), at(0), Shortage(lambda: at(0)))
+        shortage = Shortage(lambda: self.now)
+        answer, event = operator.answer(self.state, asked, self.link, self.now, shortage)
         if isinstance(event, on.PauseAsked | on.ResumeAsked):
-            self.state, _ = agent.step(self.state, event, at(0))
+            self.state, _ = agent.step(self.state, event, self.now)
         asked.answer.set_result(answer)

@@ -18,6 +18,7 @@ from fedagent.security.mail import open_mail, seal
 from fedagent.security.sealing import model_key_context, new_private_key, public_key, unseal, update_context
 from fedagent.security.sealing import seal as seal_secret
 from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
+from fedagent.transport.outage import LinkStatus
 from fedagent.wire import messages as m
 from fedagent.wire import topics as t
 from fedagent.wire.codec import decode, encode
@@ -43,6 +44,10 @@ class MemoryLink:
         self.sites: list[FakeSite] = []
         self.changed = asyncio.Event()
         self._sent = 0
+
+    @property
+    def status(self) -> LinkStatus:
+        return LinkStatus(connected=self.connected, reason="" if self.connected else "cut", since=0.0)
 
     async def until(self, happened: Callable[[], bool]) -> None:
         """Returns once it has happened; looks again after each thing that the aggregator said or acknowledged."""

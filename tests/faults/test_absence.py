@@ -161,4 +161,4 @@ def was_heard(arena: Arena, name: str) -> bool:
 
 def connected(hospital: Hospital) -> bool:
     status = hospital.status()
-    return status is not None and status.connected
+    return status is not None and status.broker.connected

@@ -38,7 +38,9 @@ def test_a_site_without_room_waits_says_so_and_loses_nothing(
     with small_disk(hospital.folder / "daemon", mib=4) as disk, arena.running():
         arena.launch(VICTIM)
         arena.wait(
-            "the connection", lambda: (found := hospital.status()) is not None and found.connected, LIMIT_S
+            "the connection",
+            lambda: (found := hospital.status()) is not None and found.broker.connected,
+            LIMIT_S,
         )
         disk.fill()
         arena.launch(AGGREGATOR)

@@ -14,6 +14,7 @@ from fedagent.errors import TransportError
 from fedagent.transport import link as transport
 from fedagent.transport.events import Arrived
 from fedagent.transport.mailbox import Mailbox
+from fedagent.transport.outage import LinkStatus
 from fedagent.transport.outbox import Outbox
 from fedagent.wire.messages import AggregatorHello, AggregatorMessage, Announcement, Message, OpenStudy
 from fedagent.wire.values import PROTOCOL
@@ -27,6 +28,11 @@ class Link(transport.Link, Protocol):
     """What the aggregator needs of the connection to the broker; see ``MqttLink``."""
 
     on_room: Callable[[], None]
+
+    @property
+    def status(self) -> LinkStatus:
+        """What people are shown."""
+        ...
 
     def acknowledge(self, event: Arrived) -> None:
         """The broker may forget this message."""

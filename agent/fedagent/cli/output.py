@@ -22,6 +22,11 @@ def print_json(value: object) -> None:
     sys.stdout.write("".join(map(_json_letter, text)) + "\n")
 
 
+def json_line(value: object) -> str:
+    """The value as JSON on one line, as ``print_json`` has it otherwise."""
+    return "".join(map(_json_letter, msgspec.json.encode(value).decode()))
+
+
 def print_lines(*lines: str) -> None:
     """The lines, each on one."""
     sys.stdout.writelines(f"{plain(line)}\n" for line in lines)

@@ -7,7 +7,8 @@ Rule: the same words as the journal's.
 import argparse
 
 from fedagent.cli import options
-from fedagent.cli.output import local_time, print_json, print_lines
+from fedagent.cli.output import print_json, print_lines
+from fedagent.cli.site_text import verdict_text, waits_text
 from fedagent.cli.status import fetch
 
 
@@ -28,19 +29,18 @@ def run(arguments: argparse.Namespace) -> int:
         print_json(
             {
                 "verdict": status.verdict,
-                "studies": {each.study: each.note or each.phase for each in status.studies},
+                "studies": {each.study: each.waits_for or each.phase for each in status.studies},
             }
         )
         return 0
     verdict = status.verdict
-    print_lines(
-        f"{'training is allowed' if verdict.go else f'no training: {verdict.text}'} (since {local_time(verdict.since)})"
-    )
+    print_lines(f"training is {verdict_text(verdict, status.at)}")
     if verdict.signal and verdict.value is not None and verdict.threshold is not None:
         print_lines(f"  signal {verdict.signal}: {verdict.value:g}, threshold {verdict.threshold:g}")
     print_lines(
         *(
-            f"study {each.study}: {each.phase}" + (f"; {each.note}" if each.note else "")
+            f"study {each.study}: {each.phase}"
+            + (f"; waits for {waits_text(each, status.at)}" if each.waits_for else "")
             for each in status.studies
         )
     )

@@ -10,7 +10,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fedagent import VERSION
-from fedagent.conditions.condition import Severity
+from fedagent.conditions.condition import Said, Severity
 from fedagent.conditions.site import TWIN_STOPPED
 from fedagent.core import commands as do
 from fedagent.core import events as on
@@ -19,7 +19,7 @@ from fedagent.core.facts import Instant
 from fedagent.core.governor import judge, settle
 from fedagent.core.participation import Outcome
 from fedagent.core.round import Phase, Trigger
-from fedagent.core.state import AgentState, Stage, StudyState
+from fedagent.core.state import AgentState, Stage, StudyState, note_error
 from fedagent.wire import frames
 from fedagent.wire import messages as m
 from fedagent.wire.values import PROTOCOL
@@ -28,10 +28,16 @@ FIRST_ASK_S: Final = 2.0
 LAST_ASK_S: Final = 60.0
 """Whoever waits for the aggregator asks again after 2 s, then after twice as long each time."""
 
+SILENT_S: Final = 10.0
+"""An aggregator that owes an answer for so long is called silent."""
+
+NOTE_EVERY_S: Final = 10.0
+"""Whoever sends nonsense decides about no more than this many of our writes to the disk."""
+
 _WAITS_FOR_AGGREGATOR: Final = (Phase.JOINING, Phase.SPOOLED, Phase.DELIVERED, Phase.DECLINED)
 
 AnyEvent = (
-    on.Sampled | on.Connected | on.Disconnected | on.MessageArrived | on.ApprovalsRead | on.ModelFetched
+    on.Sampled | on.Connected | on.Disconnected | on.MessageArrived | on.MessageRefused | on.ApprovalsRead | on.ModelFetched
     | on.TrainerCame | on.TrainerSaid | on.UpdateSpooled | on.TrainerLost | on.PauseAsked | on.ResumeAsked
     | on.PolicyChanged | on.Woke | on.StopAsked
 )  # fmt: skip
@@ -81,7 +87,9 @@ def _take(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
     """The event's own effect, before the verdict is judged anew."""
     match event:
         case on.MessageArrived():
-            return _hear(state, event, now)
+            return _hear(msgspec.structs.replace(state, silent_since=None), event, now)
+        case on.MessageRefused(said=said):
+            return _note_refused(state, said, now), []
         case on.Connected() | on.Disconnected():
             return _link_changed(state, event, now)
         case on.TrainerCame() | on.TrainerSaid() | on.TrainerLost() | on.UpdateSpooled():
@@ -129,6 +137,14 @@ def _wait_anew(before: AgentState, state: AgentState, event: AnyEvent, now: Inst
     return msgspec.structs.replace(state, ask_after_s=FIRST_ASK_S, asked_at=now.monotonic)
 
 
+def _note_refused(state: AgentState, said: Said, now: Instant) -> AgentState:
+    """For people; whoever sends nonsense decides about few of our writes to the disk."""
+    last = state.record.error
+    if last is not None and abs(now.wall - last.at) < NOTE_EVERY_S:
+        return state
+    return note_error(state, said, now)
+
+
 def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:
     match event.message:
         case m.AggregatorHello() as hello:
@@ -144,24 +160,25 @@ def _hear(state: AgentState, event: on.MessageArrived, now: Instant) -> Outcome:
         case m.Refusal() | m.Cancel() as ended:
             return participation.hear_refusal(state, ended, now)
         case m.Twin(instance=instance):
-            return _hear_twin(state, instance)
+            return _hear_twin(state, instance, now)
         case _:
             assert_never(event.message)
 
 
-def _hear_twin(state: AgentState, instance: bytes) -> Outcome:
+def _hear_twin(state: AgentState, instance: bytes, now: Instant) -> Outcome:
     """Another daemon has our identity: the one that was there first stays, and both are told."""
     if instance == state.instance:
         return msgspec.structs.replace(state, stopping=True, displaced=True), []
     said = TWIN_STOPPED(site=state.site)
-    return state, [do.Tell(severity=Severity.WARNING, text=str(said), reason="twin")]
+    return note_error(state, said, now), [do.Tell(severity=Severity.WARNING, text=str(said), reason="twin")]
 
 
 def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now: Instant) -> Outcome:
     if isinstance(event, on.Disconnected):
-        return msgspec.structs.replace(state, connected=False, link=event.reason), []
+        state = note_error(state, Said("", event.reason), now)
+        return msgspec.structs.replace(state, connected=False, silent_since=None), []
     state = msgspec.structs.replace(
-        state, connected=True, link="connected", asked_at=now.monotonic, ask_after_s=FIRST_ASK_S
+        state, connected=True, asked_at=now.monotonic, ask_after_s=FIRST_ASK_S, silent_since=now.wall
     )
     fetches = [_fetch(study) for study in state.studies.values() if study.phase is Phase.FETCHING]
     return state, [
@@ -269,7 +286,8 @@ def _ask_again(state: AgentState, now: Instant) -> Outcome:
     if not state.connected or now.monotonic - state.asked_at < patience_s:
         return state, []
     later = min(LAST_ASK_S, state.ask_after_s * 2)
-    state = msgspec.structs.replace(state, asked_at=now.monotonic, ask_after_s=later)
+    silent = now.wall if state.silent_since is None else state.silent_since
+    state = msgspec.structs.replace(state, asked_at=now.monotonic, ask_after_s=later, silent_since=silent)
     return state, [*_greet(state), do.RepeatOutbox()]
 
 

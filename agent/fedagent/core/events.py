@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from fedagent.conditions.condition import Said
 from fedagent.core.approval import Approval
 from fedagent.core.facts import Facts
 from fedagent.core.governor import ManualPause
@@ -39,6 +40,12 @@ class MessageArrived(Event, frozen=True, kw_only=True):
 
     message: AggregatorMessage
     payload: bytes
+
+
+class MessageRefused(Event, frozen=True, kw_only=True):
+    """A message came that is not what it must be; nothing was changed by it."""
+
+    said: Said
 
 
 class ApprovalsRead(Event, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@
 Rule: the first objection wins and is the reason that people see. Not knowing is an objection.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -14,6 +14,7 @@ from fedagent.core.facts import Facts, Instant
 from fedagent.core.settings import GovernorSettings, TimeWindow
 
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY_MINUTES: Final = 24 * 60
 _HALF_A_CORE: Final = 0.5
 """Others' use below half a core never counts as a busy machine, however few cores it has."""
 
@@ -191,4 +192,39 @@ def _cpu(facts: Facts, policy: GovernorSettings, *, leave: bool) -> Objection | 
         value=round(used, 3),
         threshold=threshold,
         repeats=policy.cpu_samples,
+    )
+
+
+def lasts_until(
+    standing: Standing,
+    policy: GovernorSettings,
+    now: Instant,
+    *,
+    pause: ManualPause | None,
+    facts: Facts | None,
+) -> float | None:
+    """When the verdict will change by itself, by the wall clock; None where nobody can know."""
+    match standing.objection.signal if standing.objection else "":
+        case "pause":
+            return pause.until if pause else None
+        case "windows":
+            opens = opens_in_minutes(policy.windows, facts) if facts else None
+            return None if opens is None else now.wall - now.wall % 60 + opens * 60
+        case "resume-after" if standing.clear_since is not None:
+            return now.wall + policy.resume_after_s - (now.monotonic - standing.clear_since)
+        case _:
+            return None
+
+
+def opens_in_minutes(windows: Sequence[TimeWindow], facts: Facts) -> int | None:
+    """How long until the next hours in which training is allowed begin; None where they never do."""
+    return min(
+        (
+            later
+            for window in windows
+            for ahead in range(len(_DAYS) + 1)
+            if _DAYS[(facts.weekday + ahead) % len(_DAYS)] in window.days
+            and (later := ahead * _DAY_MINUTES + _minutes(window.start) - facts.minute) > 0
+        ),
+        default=None,
     )

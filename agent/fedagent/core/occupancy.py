@@ -8,13 +8,13 @@ from typing import Final, assert_never
 
 import msgspec
 
-from fedagent.conditions.condition import Severity
+from fedagent.conditions.condition import Said, Severity
 from fedagent.core import commands as do
 from fedagent.core.facts import Instant
 from fedagent.core.governor import Rung
 from fedagent.core.participation import Outcome, advance, job_failed, objection_to, replace_study
 from fedagent.core.round import Phase, Trigger
-from fedagent.core.state import AgentState, Stage, StudyState, TrainerState
+from fedagent.core.state import AgentState, Stage, StudyState, TrainerState, note_error
 from fedagent.wire import frames
 from fedagent.wire.messages import Reason, RoundKind
 
@@ -86,6 +86,8 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     obeyed, name = state.trainer.stage is Stage.VACATING, state.trainer.study
     state = _count_yield(state, now)
     state = _absence(state, now) if obeyed else _failed(state, now)
+    if not obeyed:
+        state = note_error(state, Said("", f"the trainer ended: {text}"), now, study=name)
     done: list[do.Command] = [
         do.CloseTrainer(),  # its end may have been on its way when another one was started
         do.Tell(severity=Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer"),
@@ -130,7 +132,7 @@ def _starting(state: AgentState, now: Instant) -> Outcome:
     if now.monotonic - state.trainer.since > START_LIMIT_S:
         text = f"no trainer came within {START_LIMIT_S:g} s"
         late = do.Tell(severity=Severity.WARNING, text=text, reason="trainer")
-        return _failed(state, now), [do.CloseTrainer(), late]
+        return note_error(_failed(state, now), Said("", text), now), [do.CloseTrainer(), late]
     return state, []
 
 
@@ -228,7 +230,10 @@ def _absence(state: AgentState, now: Instant) -> AgentState:
     if study is not None and study.phase is Phase.TRAINING:
         state = replace_study(state, advance(study, Trigger.VACATED, now))
     trainer = TrainerState(
-        failures=state.trainer.failures, retry_at=now.monotonic, snapshots=state.trainer.snapshots
+        since=now.monotonic,
+        failures=state.trainer.failures,
+        retry_at=now.monotonic,
+        snapshots=state.trainer.snapshots,
     )
     return msgspec.structs.replace(state, trainer=trainer)
 

@@ -10,13 +10,13 @@ from typing import Final, assert_never
 
 import msgspec
 
-from fedagent.conditions.condition import Severity
+from fedagent.conditions.condition import Said, Severity
 from fedagent.core import commands as do
 from fedagent.core.approval import objection
 from fedagent.core.facts import Instant
 from fedagent.core.reasons import REASON_WORDS
 from fedagent.core.round import Phase, Trigger, move
-from fedagent.core.state import AgentState, StudyState
+from fedagent.core.state import AgentState, StudyState, note_error
 from fedagent.wire import frames
 from fedagent.wire import messages as m
 from fedagent.wire.manifest import blob_digest
@@ -65,6 +65,7 @@ def hear_announcement(
         since=now.wall,
         rows=known.rows if known else 0,
         metrics=known.metrics if known else (),
+        error=known.error if known else None,
     )
     answered = [do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")]
     if announcement.round_kind is m.RoundKind.ENDED:
@@ -263,7 +264,8 @@ def job_failed(
         round=number,
         reason=reason.value,
     )
-    return replace_study(state, advance(study, Trigger.FAILED, now, text)), [
+    state = replace_study(state, advance(study, Trigger.FAILED, now, text))
+    return note_error(state, Said("", text), now, study=name), [
         do.Strike(key=f"{name}/join"),
         do.Post(key=f"{name}/decline", message=decline),
         tell,
@@ -309,7 +311,7 @@ def hear_refusal(state: AgentState, message: m.Refusal | m.Cancel, now: Instant)
         return state, [do.Strike(key=f"{name}/decline")] if answers else []
     text = message.text or message.reason.value.replace("-", " ")
     study = msgspec.structs.replace(advance(study, Trigger.REFUSED, now, text), offer=None, update=b"")
-    state = replace_study(state, study)
+    state = note_error(replace_study(state, study), Said("", text), now, study=name)
     return state, [
         *(do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")),
         drop_blobs(state),

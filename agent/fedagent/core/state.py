@@ -9,13 +9,22 @@ from enum import StrEnum
 
 import msgspec
 
+from fedagent.conditions.condition import Said
 from fedagent.core.approval import Approval
-from fedagent.core.facts import Facts
+from fedagent.core.facts import Facts, Instant
 from fedagent.core.governor import ManualPause, Standing
 from fedagent.core.round import Phase
 from fedagent.core.settings import GovernorSettings
 from fedagent.wire import frames
 from fedagent.wire.messages import Announcement, MetricValue, UpdateOffer
+
+
+class LastError(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong last: the condition's code and text, and when, by the wall clock."""
+
+    code: str
+    text: str
+    at: float
 
 
 class StudyState(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +37,7 @@ class StudyState(msgspec.Struct, frozen=True, kw_only=True):
         update: digest of the spooled update.
         deaths: how often the trainer died during this round's job.
         note: what the phase waits for, or why it ended, in words.
+        error: what went wrong last in this study, in whatever round.
     """
 
     announcement: Announcement
@@ -43,6 +53,7 @@ class StudyState(msgspec.Struct, frozen=True, kw_only=True):
     rows: int = 0
     deaths: int = 0
     metrics: tuple[MetricValue, ...] = ()
+    error: LastError | None = None
 
     @property
     def name(self) -> str:
@@ -61,12 +72,14 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         trainer_key: the trainer's public key, empty until a trainer came up once.
         yields: how often a running job got out of the way; ``yielded_s`` for how long in all.
+        error: what went wrong last at this site, in a study or not.
     """
 
     trainer_key: bytes = b""
     pause: ManualPause | None = None
     yields: int = 0
     yielded_s: float = 0.0
+    error: LastError | None = None
 
 
 class Stage(StrEnum):
@@ -96,6 +109,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that ``step`` decides from.
 
     Attributes:
+        silent_since: when we first asked the aggregator for what it has not answered yet, by the wall clock.
+        asked_at: monotonic; ``ask_after_s`` later we ask again, where somebody waits.
         instance: which start of the daemon this is, a random number.
         displaced: another daemon with our identity was there first: we stop.
     """
@@ -107,7 +122,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     standing: Standing
     facts: Facts | None = None
     connected: bool = False
-    link: str = "connecting"
+    silent_since: float | None = None
     asked_at: float = 0.0
     ask_after_s: float = 0.0
     stopping: bool = False
@@ -117,3 +132,14 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     studies: Mapping[str, StudyState] = {}
     trainer: TrainerState = TrainerState()
     record: Record = Record()
+
+
+def note_error(state: AgentState, said: Said, now: Instant, *, study: str | None = None) -> AgentState:
+    """The state that remembers what went wrong, at the site and in the study that it happened to."""
+    error = LastError(code=said.code, text=said.text, at=now.wall)
+    state = msgspec.structs.replace(state, record=msgspec.structs.replace(state.record, error=error))
+    known = state.studies.get(study or "")
+    if known is None:
+        return state
+    studies = {**state.studies, known.name: msgspec.structs.replace(known, error=error)}
+    return msgspec.structs.replace(state, studies=studies)

@@ -72,8 +72,8 @@ def _table(found: dict[str, SiteStatus | None], rounds: int) -> Table:
             _round(study.round, rounds) if study and study.phase != ENDED else "",
             _state(status, study),
             _loss(status, study),
-            f"{status.bytes_up / 1000:.1f} kB",
-            f"{status.bytes_down / 1000:.1f} kB",
+            f"{status.broker.bytes_up / 1000:.1f} kB",
+            f"{status.broker.bytes_down / 1000:.1f} kB",
             f"{status.yielded_s:.1f} s",
         )
     return table

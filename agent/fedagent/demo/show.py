@@ -122,8 +122,8 @@ def _site(name: str, status: SiteStatus | None, rows: Sequence[MetricRow], refer
         local_auc=references.local[name]["auc"].value,
         federated_auc=final(rows, name, "auc"),
         pooled_auc=references.pooled[name]["auc"].value,
-        bytes_up=status.bytes_up,
-        bytes_down=status.bytes_down,
+        bytes_up=status.broker.bytes_up,
+        bytes_down=status.broker.bytes_down,
         yielded_s=round(status.yielded_s, 1),
     )
 

@@ -25,7 +25,7 @@ from fedagent.core import events as on
 from fedagent.core.facts import Instant
 from fedagent.core.governor import Objection, Rung, Standing
 from fedagent.core.settings import Settings
-from fedagent.core.state import AgentState, Stage
+from fedagent.core.state import AgentState, Stage, TrainerState
 from fedagent.errors import ConfigurationError, NoSpaceError, WireError
 from fedagent.host.sampler import Sampler
 from fedagent.host.service import ServiceStatus
@@ -155,6 +155,7 @@ class Daemon:
             keep_warm_s=self._settings.trainer.keep_warm_s,
             standing=Standing(go=False, objection=just_started, since=now.wall),
             studies=studies,
+            trainer=TrainerState(since=now.monotonic),
             record=record,
             instance=secrets.token_bytes(INSTANCE_BYTES),
         )
@@ -320,6 +321,7 @@ class Daemon:
                 ended = self._open(arrived)
         except WireError as error:
             log.warning("refused a message on %s: %s", arrived.topic, error)
+            self._step(on.MessageRefused(said=error.said))
         self._waiting -= 1
         self._link.acknowledge(arrived)
         return ended

@@ -12,24 +12,30 @@ from fedagent.core.state import AgentState, Stage
 from fedagent.site import control
 from fedagent.site.status import StorageView, view
 from fedagent.storage.shortage import Shortage
+from fedagent.transport.outage import LinkStatus
 from fedagent.wire.study import study_digest
 
 
-class Traffic(Protocol):
-    """What the link to the broker counts."""
+class Link(Protocol):
+    """What the link to the broker knows of itself."""
+
+    @property
+    def status(self) -> LinkStatus:
+        """Whether it is there, since when, and why not."""
+        ...
 
     bytes_up: int
     bytes_down: int
 
 
 def answer(
-    state: AgentState, asked: control.Asked, traffic: Traffic, now: Instant, shortage: Shortage
+    state: AgentState, asked: control.Asked, link: Link, now: Instant, shortage: Shortage
 ) -> tuple[control.AnyAnswer, on.PauseAsked | on.ResumeAsked | None]:
     """The answer, and the event that the request is for the core."""
     match asked.request:
         case control.AskStatus():
-            status = view(state, bytes_up=traffic.bytes_up, bytes_down=traffic.bytes_down, now=now.monotonic)
             waits = StorageView(text=shortage.text, since=shortage.since) if shortage.text else None
+            status = view(state, link.status, now, bytes_up=link.bytes_up, bytes_down=link.bytes_down)
             return control.StatusAnswer(status=msgspec.structs.replace(status, storage=waits)), None
         case control.AskStudy(name=name):
             return _study(state, name), None

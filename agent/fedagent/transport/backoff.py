@@ -23,6 +23,7 @@ class Backoff:
     def __init__(self) -> None:
         """Begins with the shortest wait."""
         self._attempt = 0
+        self._due: asyncio.TimerHandle | None = None
 
     def ended(self, lived_s: float) -> None:
         """An attempt failed, or a connection ended, so many seconds after the attempt's begin."""
@@ -35,8 +36,14 @@ class Backoff:
     async def wait(self) -> None:
         """Returns when it is time for the next attempt."""
         due = asyncio.Event()
-        timer = asyncio.get_running_loop().call_later(self.delay_s(), due.set)
+        self._due = timer = asyncio.get_running_loop().call_later(self.delay_s(), due.set)
         try:
             await due.wait()
         finally:
             timer.cancel()
+            self._due = None
+
+    @property
+    def left_s(self) -> float | None:
+        """How much longer ``wait`` takes; None where nobody waits."""
+        return self._due.when() - asyncio.get_running_loop().time() if self._due else None

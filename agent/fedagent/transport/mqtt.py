@@ -30,6 +30,7 @@ from fedagent.transport import tls
 from fedagent.transport.backoff import Backoff
 from fedagent.transport.connect import Stream, explain, open_stream
 from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
+from fedagent.transport.outage import LinkStatus, Outage
 
 __all__ = ["Arrived", "Connected", "Disconnected", "MqttEvent", "MqttLink"]
 
@@ -86,8 +87,8 @@ class MqttLink:
         self._connection: _Connection | None = None
         self._connections = 0
         self._backoff = Backoff()
-        self._told: set[str] = set()
-        self.on_room: Callable[[], None] = _nothing
+        self._outage = Outage()
+        self.on_room: Callable[[], None] = lambda: None
         self.bytes_up = 0
         """Payloads handed over since the start."""
         self.bytes_down = 0
@@ -97,6 +98,11 @@ class MqttLink:
     def connected(self) -> bool:
         """The broker has accepted us, and nothing has failed since."""
         return self._connection is not None and self._connection.accepted
+
+    @property
+    def status(self) -> LinkStatus:
+        """What people are shown."""
+        return self._outage.status(self._backoff.left_s)
 
     @property
     def unacknowledged(self) -> int:
@@ -140,14 +146,10 @@ class MqttLink:
             started = clock()
             reason = await self._connect_and_serve()
             self._backoff.ended(clock() - started)
-            self._tell(reason)
+            if self._outage.goes_on(reason):
+                log.warning("no connection to the broker: %s", reason)
+                self._on_event(Disconnected(reason=reason))
             await self._backoff.wait()
-
-    def _tell(self, reason: str) -> None:
-        if reason not in self._told:
-            self._told.add(reason)
-            log.warning("no connection to the broker: %s", reason)
-            self._on_event(Disconnected(reason=reason))
 
     async def _connect_and_serve(self) -> str:
         """Why there is no connection, or none any more."""
@@ -192,7 +194,7 @@ class MqttLink:
     def _deliver(self, event: MqttEvent) -> None:
         if isinstance(event, Connected):
             log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
-            self._told.clear()
+            self._outage.over()
         elif isinstance(event, Arrived):
             self.bytes_down += len(event.payload)
         self._on_event(event)
@@ -389,7 +391,3 @@ def _properties(packet: int, **values: int) -> Properties:
     for name, value in values.items():
         setattr(made, name, value)
     return made
-
-
-def _nothing() -> None:
-    """Nobody wants to know of room yet."""

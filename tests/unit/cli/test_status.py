@@ -3,85 +3,59 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from fedagent import VERSION
 from fedagent.cli.main import main
-from fedagent.cli.output import local_time
-from fedagent.core.state import AgentState, StudyState
+from fedagent.core.state import AgentState
 from fedagent.site import control, operator
 from tests.fakes.daemon import FakeDaemon
-from tests.fakes.scenes import GO, NAME, NO, facts, play, ready, sampled, site, training
-
-SINCE = local_time(NO.since)
+from tests.fakes.scenes import GO, NAME, at, facts, play, ready, sampled, site, training
 
 
 def shown(config: Path, capsys: pytest.CaptureFixture[str], state: AgentState, *line: str) -> str:
-    with FakeDaemon(config.parent / "run", state):
+    """What the command prints of a daemon in this state, twelve minutes after the tests' clock began."""
+    with FakeDaemon(config.parent / "run", state, now=at(720)):
         assert main([*line, "--config", str(config)]) == 0
     return capsys.readouterr().out
 
 
-def noted() -> StudyState:
-    return msgspec.structs.replace(ready().studies[NAME], note="waits for rain")
-
-
 def test_the_status_of_a_site_that_trains(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert shown(config, capsys, training(), "status").splitlines() == [
-        f"site      clinic-a (fedagent {VERSION}, mode train)",
-        "broker    connecting; 1.5 kB up, 2.5 MB down since the start",
-        f"verdict   training is allowed (since {SINCE})",
-        "machine   not looked at yet",
-        "trainer   busy, study heart-1, step 10 of 50",
-        "yielded   0 times, 0.0 s in all",
-        f"study     heart-1: round 1 of 10, training (since {SINCE})",
+        f"site        clinic-a (fedagent {VERSION})",
+        "broker      connected for 13 min, since 15:05:40; 1.5 kB sent, 2.5 MB received",
+        "training    allowed for 12 min, since 15:06:40",
+        "trainer     at work on heart-1, step 10 of 50 for 12 min, since 15:06:40",
+        "machine     not looked at yet",
+        "yielded     to the clinic 0 times, 0 s in all",
+        "",
+        "study       heart-1, round 1 of 10",
+        "  state     training for 12 min, since 15:06:40",
+        "  waits for the training: step 10 of 50",
+        "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
     ]
 
 
 def test_the_status_of_a_site_that_does_nothing(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = site(facts=facts(cpu_others_ratio=0.333, memory_available_mib=2048))
-    lines = shown(config, capsys, state, "status").splitlines()
-    assert lines[2] == f"verdict   others use the CPU (since {SINCE})"
-    assert lines[3] == "machine   others use 33% of the CPU, 2048 MiB available"
-    assert lines[4] == "trainer   absent"
-    assert lines[-1] == "studies   none: the aggregator has announced none for this site yet"
-
-
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        pytest.param(
-            {"cpu_others_ratio": None},
-            "others use an unknown share of the CPU, 8192 MiB available",
-            id="no CPU",
-        ),
-        pytest.param(
-            {"memory_available_mib": None},
-            "others use 0% of the CPU, unknown memory available",
-            id="no memory",
-        ),
-    ],
-)
-def test_what_cannot_be_read_is_called_unknown(
-    config: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], line: str
-) -> None:
-    assert f"machine   {line}\n" in shown(config, capsys, site(facts=facts(**changes)), "status")
-
-
-def test_the_status_says_what_a_study_waits_for(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = shown(config, capsys, site(studies={NAME: noted()}), "status").splitlines()
-    assert lines[-1] == "          waits for rain"
+    assert shown(config, capsys, state, "status").splitlines()[2:] == [
+        "training    not allowed now: others use the CPU (for 12 min, since 15:06:40)",
+        "trainer     not running for 28 min, since 14:50:00",
+        "machine     others use 33% of the CPU, 2048 MiB of memory available",
+        "yielded     to the clinic 0 times, 0 s in all",
+        "studies     none: the aggregator has announced none for this site yet",
+    ]
 
 
 @pytest.mark.parametrize("name", ["status", "why"])
 def test_programs_get_json(config: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     told = json.loads(shown(config, capsys, training(), name, "--json"))
     assert told["verdict"] == {
-        "go": True, "text": "training is allowed", "since": GO.since, "signal": None, "value": None, "threshold": None,
+        "go": True, "text": "training is allowed", "since": GO.since, "until": None,
+        "signal": None, "value": None, "threshold": None,
     }  # fmt: skip
     if name == "why":
-        assert told["studies"] == {NAME: "training"}
+        assert told["studies"] == {NAME: "the training: step 10 of 50"}
     else:
         assert told["trainer"]["step"] == 10
 
@@ -94,25 +68,26 @@ def low_memory() -> AgentState:
     ("begin", "lines"),
     [
         pytest.param(
-            training, [f"training is allowed (since {SINCE})", "study heart-1: training"], id="it does"
+            training,
+            [
+                "training is allowed for 12 min, since 15:06:40",
+                "study heart-1: training; waits for the training: step 10 of 50",
+            ],
+            id="it does",
         ),
-        pytest.param(site, [f"no training: others use the CPU (since {SINCE})"], id="no number"),
+        pytest.param(
+            site,
+            ["training is not allowed now: others use the CPU (for 12 min, since 15:06:40)"],
+            id="no number",
+        ),
         pytest.param(
             low_memory,
             [
-                f"no training: 500 MiB memory available, 1024 MiB must stay free (since {SINCE})",
+                "training is not allowed now: 500 MiB memory available, 1024 MiB must stay free (for 12 min, since 15:06:40)",
                 "  signal memory: 500, threshold 1024",
-                "study heart-1: ready to train",
+                "study heart-1: ready to train; waits for the machine: 500 MiB memory available, 1024 MiB must stay free",
             ],
             id="it does not",
-        ),
-        pytest.param(
-            lambda: site(studies={NAME: noted()}),
-            [
-                f"no training: others use the CPU (since {SINCE})",
-                "study heart-1: ready to train; waits for rain",
-            ],
-            id="a study that waits",
         ),
     ],
 )

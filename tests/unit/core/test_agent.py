@@ -11,7 +11,7 @@ from fedagent.core.agent import FIRST_ASK_S, LAST_ASK_S, hello, presence, resume
 from fedagent.core.governor import ManualPause, Standing
 from fedagent.core.round import Phase
 from fedagent.core.settings import GovernorSettings
-from fedagent.core.state import AgentState, Stage
+from fedagent.core.state import AgentState, LastError, Stage
 from fedagent.wire import messages as m
 from fedagent.wire.values import PROTOCOL
 from tests.fakes.scenes import (
@@ -88,13 +88,14 @@ def test_a_site_that_is_connected_says_and_asks_everything_anew(
     state, done = play(begin(), [on.Connected()], expect=expect)
     for fetch in only(do.Fetch, done):
         assert fetch == do.Fetch(study=NAME, reference=announcement().model)
-    assert (state.connected, state.link) == (True, "connected")
+    assert state.connected
     assert told(done) == []  # the link itself says so
 
 
-def test_a_site_without_a_broker_says_why() -> None:
-    state, done = play(online(site()), [on.Disconnected(reason="no route to host")], expect=[])
-    assert (state.connected, state.link) == (False, "no route to host")
+def test_a_site_without_a_broker_remembers_why() -> None:
+    state, done = play(online(site()), [(3, on.Disconnected(reason="no route to host"))], expect=[])
+    assert not state.connected
+    assert state.record.error == LastError(code="", text="no route to host", at=at(3).wall)
     assert told(done) == []  # the link itself says so
 
 

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedagent.core.facts import Facts
-from fedagent.core.governor import ManualPause, Objection, Rung, Standing, judge, settle
+from fedagent.core.governor import (
+    ManualPause,
+    Objection,
+    Rung,
+    Standing,
+    judge,
+    lasts_until,
+    opens_in_minutes,
+    settle,
+)
 from fedagent.core.settings import GovernorSettings, TimeWindow
 from tests.fakes.scenes import FULL, GO, NO, at, facts
 
@@ -299,3 +308,56 @@ def test_the_verdict_is_no_only_with_a_reason_and_go_only_after_the_quiet_time(
             assert standing.objection.text
         elif not before.go:
             assert now - objected >= SLOW.resume_after_s - 1e-6  # the clock's own rounding
+
+
+# --- until when -----------------------------------------------------------------------------------------------------
+
+PAUSED = judged(facts(), pause=ManualPause(by="anna", until=at(60).wall))
+OPENS_AT_SIX = GovernorSettings(windows=(TimeWindow(start="18:00", end="23:00"),), resume_after_s=10.0)
+CLOSED = judged(facts(), OPENS_AT_SIX)
+
+
+def against(objection: Objection | None) -> Standing:
+    return Standing(go=objection is None, objection=objection, since=at(0).wall)
+
+
+@pytest.mark.parametrize(
+    ("standing", "until"),
+    [
+        pytest.param(GO, None, id="go"),
+        pytest.param(against(MEMORY), None, id="nobody knows when memory is free"),
+        pytest.param(against(PAUSED), at(60).wall, id="paused for a time"),
+        pytest.param(against(CLOSED), at(0).wall - at(0).wall % 60 + 6 * 3600, id="outside the hours"),
+        pytest.param(settled(NO, (1, None)), at(11).wall, id="the quiet time"),
+        pytest.param(against(settled(NO, (1, None)).objection), None, id="a quiet time that has not begun"),
+    ],
+)
+def test_it_is_said_until_when_a_verdict_lasts_where_that_is_known(
+    standing: Standing, until: float | None
+) -> None:
+    pause = ManualPause(by="anna", until=at(60).wall)
+    assert lasts_until(standing, OPENS_AT_SIX, at(0), pause=pause, facts=facts()) == until
+
+
+def test_nobody_knows_how_long_where_the_pause_or_the_facts_are_gone() -> None:
+    for standing in (against(PAUSED), against(CLOSED)):
+        assert lasts_until(standing, OPENS_AT_SIX, at(0), pause=None, facts=None) is None
+
+
+def test_hours_that_never_come_are_no_time_to_wait_for() -> None:
+    never = GovernorSettings(windows=(TimeWindow(days=(), start="18:00"),))
+    assert lasts_until(against(CLOSED), never, at(0), pause=None, facts=facts()) is None
+
+
+@pytest.mark.parametrize(
+    ("windows", "minutes"),
+    [
+        pytest.param((), None, id="none"),
+        pytest.param((TimeWindow(start="13:00"),), 60, id="later today"),
+        pytest.param((TimeWindow(start="11:00"),), 23 * 60, id="tomorrow: today's is over"),
+        pytest.param((TimeWindow(days=("mon",), start="11:00"),), 7 * 1440 - 60, id="in a week"),
+        pytest.param((TimeWindow(days=("sun",), start="00:00"), TimeWindow(days=("wed",), start="12:00")), 2 * 1440, id="the first"),
+    ],
+)  # fmt: skip
+def test_the_hours_open_again_in(windows: tuple[TimeWindow, ...], minutes: int | None) -> None:
+    assert opens_in_minutes(windows, facts()) == minutes

@@ -321,6 +321,7 @@ def test_a_trainer_that_does_not_come_counts_as_a_failure_and_is_told() -> None:
     state, done = play(starting(), [(61, on.Woke())])
     assert state.trainer.failures == 1
     assert told(done) == ["no trainer came within 60 s"]
+    assert state.record.error is not None
     play(going(state), [(62.9, on.Woke()), (63, on.Woke())], expect=["start trainer"])
 
 

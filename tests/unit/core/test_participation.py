@@ -9,7 +9,7 @@ from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core.participation import drop_blobs, positions
 from fedagent.core.round import Phase
-from fedagent.core.state import AgentState, StudyState
+from fedagent.core.state import AgentState, LastError, StudyState
 from fedagent.wire import messages as m
 from fedagent.wire.manifest import blob_digest
 from tests.fakes import examples
@@ -29,6 +29,7 @@ from tests.fakes.scenes import (
     blob_of,
     came,
     decline,
+    declined,
     delivered,
     ended,
     ending,
@@ -274,7 +275,16 @@ def test_a_failed_job_is_declined_with_its_reason_and_the_trainers_words_stay_he
     (posted,) = [each.message for each in only(do.Post, done)]
     assert posted == decline(m.Reason.NOT_FINITE)
     assert the(state).note == "the loss is NaN"
+    assert the(state).error == state.record.error == LastError(code="", text="the loss is NaN", at=at(0).wall)
     assert told(done)[-1] == "study heart-1: round 1 declined: the loss is NaN"
+
+
+def test_the_next_round_does_not_make_forget_what_went_wrong_in_the_last() -> None:
+    before = declined()
+    state, _ = play(before, [(9, heard(announcement(2)))])
+    assert the(state).round == 2
+    assert the(state).error == the(before).error
+    assert the(state).error is not None
 
 
 def test_the_position_of_a_study_is_its_round_phase_and_update() -> None:
@@ -289,6 +299,7 @@ def test_a_delivered_update_that_the_fold_cannot_use_is_declined_with_its_reason
     state, done = play(delivered(), [heard(refused)])
     study = state.studies[NAME]
     assert (study.phase, study.note) == (Phase.DECLINED, "it holds NaN")
+    assert study.error == LastError(code="", text="it holds NaN", at=at(0).wall)
     assert told(done) == ["study heart-1: the aggregator ended our part in round 1: it holds NaN"]
 
 

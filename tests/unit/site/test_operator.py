@@ -11,7 +11,7 @@ from fedagent.site import control, operator
 from fedagent.site.status import view
 from fedagent.storage.shortage import Shortage
 from fedagent.wire.study import study_digest
-from tests.fakes.daemon import Counted
+from tests.fakes.daemon import FakeLink
 from tests.fakes.loop import in_loop
 from tests.fakes.scenes import GO, NAME, STUDY, at, ready, sending, site, training
 
@@ -21,13 +21,13 @@ Got = tuple[control.AnyAnswer, on.PauseAsked | on.ResumeAsked | None]
 def asked(request: control.AnyAsk, state: AgentState) -> Got:
     future: asyncio.Future[control.AnyAnswer] = asyncio.get_running_loop().create_future()
     return operator.answer(
-        state, control.Asked(request, "anna", future), Counted(), at(5), Shortage(lambda: at(5))
+        state, control.Asked(request, "anna", future), FakeLink(), at(5), Shortage(lambda: at(5))
     )
 
 
 @in_loop
 async def test_the_status_is_the_state_as_it_is_now() -> None:
-    status = view(sending(), bytes_up=Counted.bytes_up, bytes_down=Counted.bytes_down, now=at(5).monotonic)
+    status = view(sending(), FakeLink.status, at(5), bytes_up=1_500, bytes_down=2_500_000)
     assert asked(control.AskStatus(), sending()) == (control.StatusAnswer(status=status), None)
 
 

@@ -61,7 +61,7 @@ def test_a_step_that_fails_leaves_nothing(state_folder: Path) -> None:
 
 def test_only_what_is_durable_counts_as_changed() -> None:
     before = scenes.ready()
-    assert not store.changed(before, msgspec.structs.replace(before, connected=True, link="connected"))
+    assert not store.changed(before, msgspec.structs.replace(before, connected=True, silent_since=1.0))
     assert store.changed(before, msgspec.structs.replace(before, record=RECORD))
     assert store.changed(before, scenes.sending())
 

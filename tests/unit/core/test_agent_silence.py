@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people are shown of an agent that nobody answers, and of messages that it refused."""
+
+from fedagent.conditions.condition import Said
+from fedagent.core import commands as do
+from fedagent.core import events as on
+from fedagent.core.agent import NOTE_EVERY_S, hello
+from fedagent.core.state import LastError
+from fedagent.wire import messages as m
+from tests.fakes.scenes import Step, at, heard, joined, play, sampled, site
+
+
+def test_an_aggregator_owes_an_answer_since_it_was_first_asked() -> None:
+    state, _ = play(joined(), [(1, on.Connected()), (3, sampled(3)), (7, sampled(7))])
+    assert state.silent_since == at(1).wall
+    state, _ = play(state, [(8, heard(m.AggregatorHello(version="0.1.0", protocol=1)))])
+    assert state.silent_since is None
+    state, done = play(state, [(15, sampled(15))])
+    assert do.Send(message=hello(state)) in done
+    assert state.silent_since == at(15).wall
+
+
+def test_nobody_owes_an_answer_where_there_is_no_broker() -> None:
+    state, _ = play(joined(), [on.Connected(), on.Disconnected(reason="gone")])
+    assert state.silent_since is None
+
+
+def refused_at(seconds: float, text: str) -> Step:
+    return seconds, on.MessageRefused(said=Said("FA3001", text))
+
+
+def test_a_message_that_was_refused_is_remembered_and_a_flood_of_them_does_not_wear_out_the_disk() -> None:
+    state, _ = play(site(), [refused_at(1, "first"), refused_at(2, "second")], expect=[])
+    assert state.record.error == LastError(code="FA3001", text="first", at=at(1).wall)
+    state, _ = play(state, [refused_at(1 + NOTE_EVERY_S, "third")])
+    assert state.record.error == LastError(code="FA3001", text="third", at=at(1 + NOTE_EVERY_S).wall)
