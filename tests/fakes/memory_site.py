@@ -166,11 +166,11 @@ class MemoryHosting(Hosting):
         self.close()
         self._on_news(on.TrainerLost(text="killed by signal 9"))
 
-    def _objection(self, announcement: m.Announcement) -> str | None:
+    def _objection(self, announcement: m.Announcement) -> str:
         study = announcement.study
         approval = self._disk.approvals.get(study.name)
         against = objection(study, announcement.round, approval, announcement.round_kind)
-        return against or self._disk.ledger.objection(announcement)
+        return str(against or self._disk.ledger.objection(announcement) or "")
 
     def _begin(self) -> None:
         """The supervisor trusts the daemon with nothing."""
@@ -182,7 +182,7 @@ class MemoryHosting(Hosting):
         reason, against = m.Reason.REVOKED, self._objection(announcement)
         context = model_key_context(job.study, announcement.round, self._disk.name, announcement.model.blob)
         unseal(self._disk.trainer_key, job.model_key, context=context)
-        if against is not None:
+        if against:
             refused = frames.JobRefused(
                 study=job.study, round=announcement.round, reason=reason, text=against
             )

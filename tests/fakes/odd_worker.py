@@ -73,9 +73,9 @@ class OddWorker:
         self._done(job, descriptor)
 
     def unfit(self, _: frames.WorkerJob) -> None:
-        self._channel.send(
-            frames.WorkerFailed(reason=Reason.DATA_DOES_NOT_FIT, text="no row has the class 'yes'")
-        )
+        """Names a condition that no table has."""
+        text = "no row has the class 'yes'"
+        self._channel.send(frames.WorkerFailed(reason=Reason.DATA_DOES_NOT_FIT, text=text, code="FA0000"))
 
     def patient(self, job: frames.WorkerJob) -> None:
         """Waits for a frame before it is done."""

@@ -26,7 +26,7 @@ MEMORY_BYTES = 1 << 30
 REASONS = {
     "crash": (Reason.CRASHED, "tried 2 times: the worker crashed (exit status 70)"),
     "nan": (Reason.NOT_FINITE, "tried 2 times: "),
-    "memory": (Reason.OUT_OF_MEMORY, "tried 2 times: MemoryError in "),
+    "memory": (Reason.OUT_OF_MEMORY, "tried 2 times: the training got no more memory (MemoryError at "),
     "endless": (Reason.STUCK, "tried 2 times: the first step was not begun in 2 s"),
     "asleep": (Reason.STUCK, "tried 2 times: the first step was not begun in 2 s"),
 }

@@ -11,6 +11,7 @@ import msgspec
 import psutil
 import pytest
 
+from fedagent.conditions.trainer import STEP_TOO_LONG, WORKER_FAILED
 from fedagent.launch import child
 from fedagent.storage.failpoints import ENVIRONMENT, Failpoint
 from fedagent.wire import frames
@@ -102,6 +103,13 @@ def test_what_is_no_chance_is_not_tried_again(
     assert len(clinic.jobs) == 1
 
 
+def test_a_condition_that_the_table_lacks_is_told_as_a_workers_words(clinic: Clinic, start: Start) -> None:
+    with start("unfit") as connection:
+        connection.give(order(clinic))
+        failed, said = connection.expect(frames.JobFailed), WORKER_FAILED(reason="no row has the class 'yes'")
+        assert (failed.code, failed.text) == (said.code, said.text)
+
+
 def test_a_paused_worker_is_not_stuck_however_long_the_pause(clinic: Clinic, start: Start) -> None:
     with start("hang") as connection:
         connection.give(order(clinic))
@@ -110,7 +118,9 @@ def test_a_paused_worker_is_not_stuck_however_long_the_pause(clinic: Clinic, sta
         with pytest.raises(AssertionError, match="the supervisor says nothing"):
             connection.next(timeout_s=4.0)
         os.killpg(connection.ready.worker_pid, signal.SIGCONT)
-        assert "tried 2 times: step 2 did not end in 1 s" in connection.expect(frames.JobFailed).text
+        failed = connection.expect(frames.JobFailed)
+        assert "tried 2 times: step 2 did not end in 1 s" in failed.text
+        assert failed.code == STEP_TOO_LONG.code
 
 
 def test_a_worker_that_was_killed_is_no_crash_and_ends_the_supervisor(clinic: Clinic, start: Start) -> None:
@@ -200,7 +210,7 @@ def test_a_daemon_that_breaks_the_protocol_is_left(start: Start, capfd: pytest.C
         connection.channel._connection.send(b"\xc1 garbage")
         connection.expect_end()
         assert connection.wait_ended() == "exit status 1"
-    assert "trainer: ends: the daemon broke the protocol" in capfd.readouterr().err
+    assert "trainer: ends: the daemon broke the trainer's protocol" in capfd.readouterr().err
 
 
 # --- jobs that come and go --------------------------------------------------------------------------------------

@@ -14,9 +14,21 @@ from pathlib import Path
 from typing import Final
 
 from fedagent.channel import close_all
+from fedagent.conditions.condition import Said
+from fedagent.conditions.data import NO_SNAPSHOT_YET, SNAPSHOTS_UNUSABLE
+from fedagent.conditions.trainer import (
+    ANNOUNCEMENT_NOT_PROVEN,
+    HAS_ENDED,
+    JOB_DESCRIPTORS,
+    JOB_FOR_ANOTHER_SITE,
+    JOB_NOT_PREPARED,
+    MODEL_NOT_OPENED,
+    NOT_AN_ANNOUNCEMENT,
+)
 from fedagent.core.approval import Approval, objection
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, StorageError, WireError
+from fedagent.journal import tell
 from fedagent.security.certificates import Trust
 from fedagent.security.mail import open_mail
 from fedagent.security.sealing import model_key_context, public_key, unseal
@@ -112,15 +124,15 @@ class JobCheck:
             )
         except (StorageError, OSError) as error:
             os.close(model)
-            raise StorageError(f"the job cannot be prepared: {error}") from error
+            raise StorageError(JOB_NOT_PREPARED(study=announcement.study.name, reason=error)) from error
         return PreparedJob(announcement, self._worker_job(announcement, snapshot, checkpoint), [model, *data])
 
-    def objection(self, announcement: Announcement) -> str | None:
+    def objection(self, announcement: Announcement) -> Said | None:
         """Why a result of this work may not leave, though its training was allowed: the approval may be gone by now."""
         try:
             self._approved(announcement)
         except RefusedError as refusal:
-            return refusal.text
+            return refusal.said
         return None
 
     def snapshots(self) -> tuple[SnapshotEntry, ...]:
@@ -128,7 +140,7 @@ class JobCheck:
         try:
             records = self._snapshots.all()
         except StorageError as error:
-            _log.error("no snapshot can be used: %s", error)
+            tell(_log, SNAPSHOTS_UNUSABLE(reason=error))
             return ()
         return tuple(
             SnapshotEntry(dataset=each.dataset, digest=each.digest, rows=each.rows) for each in records
@@ -150,14 +162,14 @@ class JobCheck:
         try:
             mail = open_mail(job.announcement, topic=round_topic(job.study), trust=self._trust, now=now)
         except WireError as error:
-            raise RefusedError(Reason.UNREADABLE, f"the announcement proves nothing: {error}") from error
+            raise RefusedError(Reason.UNREADABLE, ANNOUNCEMENT_NOT_PROVEN(reason=error)) from error
         announcement = mail.message
         if not isinstance(announcement, Announcement):
-            raise RefusedError(Reason.UNREADABLE, f"not an announcement but {type(announcement).__name__}")
+            raise RefusedError(Reason.UNREADABLE, NOT_AN_ANNOUNCEMENT(kind=type(announcement).__name__))
         site = self._settings.site.name
         if job.site != site or site not in announcement.study.federation.sites:
-            text = f"the job is for site {job.site}, this is {site}, the study names {len(announcement.study.federation.sites)} sites"
-            raise RefusedError(Reason.NOT_A_MEMBER, text, announcement.round)
+            said = JOB_FOR_ANOTHER_SITE(study=announcement.study.name, other=job.site, site=site)
+            raise RefusedError(Reason.NOT_A_MEMBER, said, announcement.round)
         return announcement
 
     def _approved(self, announcement: Announcement) -> Approval:
@@ -165,15 +177,15 @@ class JobCheck:
         try:
             approval = read_approval(Path(self._settings.paths.approvals), study.name)
         except ConfigurationError as error:
-            raise RefusedError(Reason.REVOKED, f"the approval cannot be read: {error}") from error
+            raise RefusedError(Reason.REVOKED, error.said) from error
         against = objection(study, announcement.round, approval, announcement.round_kind)
         if against is not None or approval is None:
-            raise RefusedError(Reason.REVOKED, against or "not approved")
+            raise RefusedError(Reason.REVOKED, against or "")
         if announcement.round_kind is RoundKind.ENDED:
-            raise RefusedError(Reason.ROUND_CLOSED, f"study {study.name} has ended")
+            raise RefusedError(Reason.ROUND_CLOSED, HAS_ENDED(study=study.name))
         past = self._rounds.objection(announcement)
         if past is not None:
-            raise RefusedError(Reason.ROUND_CLOSED, f"study {study.name}: {past}")
+            raise RefusedError(Reason.ROUND_CLOSED, past)
         return approval
 
     def _snapshot(self, study: Study, approval: Approval) -> SnapshotRecord | None:
@@ -182,10 +194,9 @@ class JobCheck:
         try:
             record = self._snapshots.current(approval.dataset)
         except StorageError as error:
-            raise RefusedError(Reason.NO_DATASET, str(error)) from error
+            raise RefusedError(Reason.NO_DATASET, error.said) from error
         if record is None:
-            text = f"dataset {approval.dataset} has no snapshot: sudo fedagent dataset snapshot {approval.dataset}"
-            raise RefusedError(Reason.NO_DATASET, text)
+            raise RefusedError(Reason.NO_DATASET, NO_SNAPSHOT_YET(dataset=approval.dataset))
         return record
 
     def _model(
@@ -193,7 +204,7 @@ class JobCheck:
     ) -> int:
         reference, study = announcement.model, announcement.study
         if len(descriptors) != 1:
-            raise RefusedError(Reason.UNREADABLE, f"a job with {len(descriptors)} descriptors, not one")
+            raise RefusedError(Reason.UNREADABLE, JOB_DESCRIPTORS(count=len(descriptors)))
         context = model_key_context(study.name, announcement.round, self._settings.site.name, reference.blob)
         try:
             key = unseal(self._private_key, job.model_key, context=context)
@@ -201,7 +212,7 @@ class JobCheck:
                 descriptors[0], reference=reference, key=key, shapes=model_shapes(study.task), pulse=pulse
             )
         except WireError as error:
-            raise RefusedError(Reason.UNREADABLE, f"the model cannot be opened: {error}") from error
+            raise RefusedError(Reason.UNREADABLE, MODEL_NOT_OPENED(reason=error)) from error
 
     # --- what the worker gets ---------------------------------------------------------------------------------
 

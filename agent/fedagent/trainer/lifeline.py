@@ -9,6 +9,7 @@ import select
 import signal
 from typing import Final
 
+from fedagent.conditions.trainer import DAEMON_GONE, TOLD_TO_END
 from fedagent.errors import TrainerError
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -39,6 +40,6 @@ class Lifeline:
         """
         ready = [descriptor for descriptor, _ in self._poll.poll(wait_ms)]
         if self.signals in ready:
-            raise EndError("told to end")
+            raise EndError(TOLD_TO_END())
         if ready:
-            raise EndError("the daemon closed the connection")
+            raise EndError(DAEMON_GONE())

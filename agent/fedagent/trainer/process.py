@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fedagent.channel import FrameChannel
+from fedagent.conditions.trainer import WORKER_DOES_NOT_DIE
 from fedagent.errors import TrainerError
 from fedagent.trainer.groups import WorkGroup
 from fedagent.trainer.hardening import die_with
@@ -105,7 +106,7 @@ class WorkerProcess:
         try:
             self._code = self._process.wait(_END_LIMIT_S)
         except subprocess.TimeoutExpired as error:
-            raise TrainerError(f"the worker does not die within {_END_LIMIT_S:.0f} s") from error
+            raise TrainerError(WORKER_DOES_NOT_DIE(limit_s=_END_LIMIT_S)) from error
         os.close(self.pidfd)
         self.channel.close()
         return self._code

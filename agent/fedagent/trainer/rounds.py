@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.trainer import DAMAGED_ROUNDS, ROUND_IS_OLDER, SEALED_FROM_ANOTHER
 from fedagent.errors import StorageError
 from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
@@ -59,19 +61,18 @@ class RoundLedger:
         except FileNotFoundError:
             self._file = RoundFile()
         except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:
-            raise StorageError(
-                f"cannot use {path}: {error}; restore it from a backup, or upgrade again"
-            ) from error
+            raise StorageError(DAMAGED_ROUNDS(path=path, reason=error)) from error
 
-    def objection(self, announcement: Announcement) -> str | None:
+    def objection(self, announcement: Announcement) -> Said | None:
         """Why this work may not be done any more, or None where it may."""
+        study, number = announcement.study.name, announcement.round
         entry = self._file.rounds.get(study_digest(announcement.study).hex())
-        if entry is None or announcement.round > entry.round:
+        if entry is None or number > entry.round:
             return None
-        if announcement.round < entry.round:
-            return f"round {announcement.round} is older than round {entry.round}, which was trained here already"
+        if number < entry.round:
+            return ROUND_IS_OLDER(study=study, round=number, last=entry.round)
         if entry.sealed and entry.work != work_digest(announcement).hex():
-            return f"round {announcement.round} was sealed here already, from another model"
+            return SEALED_FROM_ANOTHER(study=study, round=number)
         return None
 
     def begin(self, announcement: Announcement) -> None:

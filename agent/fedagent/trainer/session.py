@@ -20,8 +20,11 @@ import msgspec
 
 from fedagent import VERSION
 from fedagent.channel import FrameChannel, close_all
-from fedagent.conditions.trainer import KILLED_FOR_MEMORY
+from fedagent.conditions import trainer as say
+from fedagent.conditions.condition import Condition, Said
+from fedagent.conditions.table import TABLE
 from fedagent.errors import TrainerError, WireError
+from fedagent.journal import tell
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.trainer.gate import GateTerms, pass_loss, pass_result
 from fedagent.trainer.groups import WorkGroup, own_cgroup
@@ -33,6 +36,7 @@ from fedagent.trainer.rounds import RoundLedger
 from fedagent.trainer.watch import LOOK_S, KernelKills, Watch
 from fedagent.wire import frames
 from fedagent.wire.messages import Reason
+from fedagent.wire.values import TEXT_CHARACTERS
 
 ATTEMPTS: Final = 2
 
@@ -107,7 +111,7 @@ class Session:
             wait_ms = None if self._job is None else LOOK_S * 1000
             ready = {descriptor for descriptor, _ in self._poll.poll(wait_ms)}
             if self._lifeline.signals in ready:
-                raise EndError("told to end")
+                raise EndError(say.TOLD_TO_END())
             if self._channel.fileno() in ready:
                 self._read_daemon()
             elif self._worker.channel.fileno() in ready:
@@ -148,9 +152,9 @@ class Session:
         try:
             received = self._channel.receive(frames.DaemonFrame)
         except WireError as error:
-            raise TrainerError(f"the daemon broke the protocol: {error}") from error
+            raise TrainerError(say.DAEMON_BROKE_PROTOCOL(reason=error)) from error
         if received is None:
-            raise EndError("the daemon closed the connection")
+            raise EndError(say.DAEMON_GONE())
         frame: frames.DaemonFrame = received[0]
         try:
             match frame:
@@ -168,18 +172,19 @@ class Session:
     def _job_came(self, frame: frames.Job, descriptors: list[int]) -> None:
         if self._job is not None:
             self._stop_worker()
-            self._drop_job("another one came")
+            self._drop_job(say.JOB_REPLACED)
         try:
             job = self._check.prepare(frame, descriptors, now=datetime.now(UTC), pulse=self._lifeline.check)
         except RefusedError as refusal:
-            _log.warning("study %s: job refused: %s", frame.study, refusal)
+            tell(_log, say.JOB_REFUSED(study=frame.study, reason=refusal), study=frame.study)
             number = refusal.round or 1  # where no announcement is proven, no round is known
+            text, code = str(refusal)[:TEXT_CHARACTERS], refusal.said.code
             refused = frames.JobRefused(
-                study=frame.study, round=number, reason=refusal.reason, text=refusal.text
+                study=frame.study, round=number, reason=refusal.reason, text=text, code=code
             )
             self._tell(refused)
             return
-        _log.info("study %s: round %d accepted", frame.study, job.announcement.round)
+        self._log_job(job, say.JOB_ACCEPTED)
         self._job, self._attempts, self._step, self._vacating = job, 0, 0, False
         self._hand_over(job)
 
@@ -206,9 +211,9 @@ class Session:
             frame.erase
         ):  # before anything is said to a daemon that may be gone, after the worker can write no more
             self._check.erase(frame.study)
-            _log.info("study %s: what the trainer kept of it is erased", frame.study)
+            tell(_log, say.STUDY_ERASED(study=frame.study), study=frame.study)
         if running:
-            self._drop_job("the daemon stopped it")
+            self._drop_job(say.JOB_STOPPED)
 
     # --- the worker -------------------------------------------------------------------------------------------
 
@@ -244,7 +249,7 @@ class Session:
         try:
             received = self._worker.channel.receive(frames.WorkerFrame)
         except WireError as error:
-            _log.warning("the worker broke the protocol: %s", error)
+            tell(_log, say.WORKER_BROKE_PROTOCOL(reason=error))
             self._worker.kill()
             received = None
         if received is None:
@@ -266,14 +271,14 @@ class Session:
             case frames.WorkerCheckpointed():
                 self._checkpoint_done(frame.step)
             case frames.WorkerFailed():
-                self._job_failed(job, frame.reason, frame.text)
+                self._job_failed(job, frame.reason, _heard(frame))
             case frames.WorkerDone():
                 self._worker_done(job, frame, descriptors)
             case _:
                 assert_never(frame)
 
     def _worker_done(self, job: PreparedJob, frame: frames.WorkerDone, descriptors: list[int]) -> None:
-        announcement, study = job.announcement, job.announcement.study
+        announcement = job.announcement
         terms = GateTerms(announcement, job.frame.site, job.snapshot)
         try:
             against = self._check.objection(announcement)
@@ -281,7 +286,7 @@ class Session:
                 raise RefusedError(Reason.REVOKED, against)
             sealed, update = pass_result(frame, descriptors, terms, pulse=self._lifeline.check)
         except RefusedError as refusal:
-            self._job_failed(job, refusal.reason, refusal.text)
+            self._job_failed(job, refusal.reason, refusal.said)
             return
         try:
             self._rounds.seal(announcement)
@@ -289,7 +294,7 @@ class Session:
             self._tell(sealed, update)
         finally:
             close_all(update)
-        _log.info("study %s: round %d sealed, %d rows", study.name, announcement.round, sealed.rows)
+        self._log_job(job, say.JOB_SEALED, rows=sealed.rows)
         self._job_over()
 
     def _worker_ended(self) -> None:
@@ -303,74 +308,78 @@ class Session:
         foreign = code == -signal.SIGKILL and not ours
         starved = foreign and self._kills.count() > self._kills_before
         if self._vacating or (foreign and not starved):
-            raise EndError("the worker was killed")
+            raise EndError(say.WORKER_KILLED())
+        reason, said = Reason.CRASHED, say.WORKER_EXITED(status=code)
         if starved:
-            reason, text = Reason.OUT_OF_MEMORY, str(KILLED_FOR_MEMORY())
-        else:
-            how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            reason, text = Reason.CRASHED, f"the worker crashed ({how})"
+            reason, said = Reason.OUT_OF_MEMORY, say.KILLED_FOR_MEMORY()
+        elif code < 0:
+            said = say.WORKER_CRASHED(signal=-code)
         if self._job is None:
-            self._idle_death(text)
+            self._idle_death(said)
         self._replace_worker()
         if self._job is not None:
-            self._try_again(self._job, reason, text)
+            self._try_again(self._job, reason, said)
 
-    def _idle_death(self, text: str) -> None:
-        _log.warning("%s", text)
+    def _idle_death(self, said: Said) -> None:
+        tell(_log, said)
         self._idle_deaths += 1
         if self._idle_deaths >= ATTEMPTS:
-            raise TrainerError(
-                f"{text} before it had a job, {ATTEMPTS} times: its error stands in the lines above"
-            )
+            raise TrainerError(say.IDLE_WORKER_CRASHES(attempts=ATTEMPTS, reason=said))
 
     def _look(self, job: PreparedJob) -> None:
         """A worker that moves no more is killed, and counts as one that failed."""
         wrong = self._watch.look(time.monotonic(), paused=self._worker.paused())
         if wrong is not None:
-            self._job_failed(job, Reason.STUCK, str(wrong))
+            self._job_failed(job, Reason.STUCK, wrong)
 
     # --- the job ----------------------------------------------------------------------------------------------
 
-    def _job_failed(self, job: PreparedJob, reason: Reason, text: str) -> None:
+    def _job_failed(self, job: PreparedJob, reason: Reason, said: Said) -> None:
         """The worker's own verdict or the gate's; what may be chance is tried again by a fresh worker."""
         if reason not in _CHANCE:
-            self._give_up(job, reason, text)
+            self._give_up(job, reason, said)
             return
         self._stop_worker()
         self._replace_worker()
-        self._try_again(job, reason, text)
+        self._try_again(job, reason, said)
 
-    def _try_again(self, job: PreparedJob, reason: Reason, text: str) -> None:
+    def _try_again(self, job: PreparedJob, reason: Reason, said: Said) -> None:
         self._attempts += 1
         if self._attempts >= ATTEMPTS:
-            self._give_up(job, reason, f"tried {ATTEMPTS} times: {text}")
+            again = say.TRIED_AGAIN(attempts=ATTEMPTS, reason=said)
+            self._give_up(job, reason, msgspec.structs.replace(again, code=said.code))
             return
-        _log.warning("study %s: %s; once more from the checkpoint", job.announcement.study.name, text)
+        self._log_job(job, say.JOB_FAILED_ONCE, reason=said)
         self._hand_over(job)
 
-    def _give_up(self, job: PreparedJob, reason: Reason, text: str) -> None:
+    def _give_up(self, job: PreparedJob, reason: Reason, said: Said) -> None:
+        self._log_job(job, say.JOB_FAILED, reason=said)
         study, number = job.announcement.study.name, job.announcement.round
-        _log.warning("study %s: round %d failed: %s", study, number, text)
-        self._tell(frames.JobFailed(study=study, round=number, reason=reason, text=text[:500]))
+        text = said.text[:TEXT_CHARACTERS]
+        self._tell(frames.JobFailed(study=study, round=number, reason=reason, text=text, code=said.code))
         self._job_over()
 
-    def _drop_job(self, why: str) -> None:
+    def _drop_job(self, why: Condition) -> None:
         """Another worker waits for the next job, the one before having been stopped."""
         if self._job is not None:
-            _log.info(
-                "study %s: round %d dropped: %s",
-                self._job.frame.study.name,
-                self._job.announcement.round,
-                why,
-            )
+            self._log_job(self._job, why)
         self._job_over()
         self._replace_worker()
+
+    def _log_job(self, job: PreparedJob, condition: Condition, **values: object) -> None:
+        study, number = job.announcement.study.name, job.announcement.round
+        tell(_log, condition(study=study, round=number, **values), study=study, round=number)
 
     def _job_over(self) -> None:
         if self._job is not None:
             self._job.close()
         self._job, self._idle_deaths = None, 0
         self._checkpoint_done(self._step)
+
+
+def _heard(frame: frames.WorkerFailed) -> Said:
+    """What a worker says, which is not believed to be a condition before the table has it."""
+    return Said(frame.code, frame.text) if frame.code in TABLE else say.WORKER_FAILED(reason=frame.text)
 
 
 def _progress(job: PreparedJob, frame: frames.WorkerProgress) -> frames.JobProgress:

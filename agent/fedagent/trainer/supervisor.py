@@ -17,7 +17,7 @@ from typing import Final
 
 from fedagent.channel import FrameChannel
 from fedagent.errors import ConfigurationError, FedagentError, StorageError
-from fedagent.journal import log_to_stderr
+from fedagent.journal import log_to_stderr, tell
 from fedagent.security.certificates import Trust
 from fedagent.security.sealing import new_private_key
 from fedagent.storage.files import make_private_folder, write_atomically
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], worker: Sequence[str]) -> int:
         shield()
         _serve(config, worker)
     except EndError as end:
-        _log.info("ends: %s", end)
+        tell(_log, end.said)
     except FedagentError as error:
         _log.error("ends: %s", error)
         return error.exit_code

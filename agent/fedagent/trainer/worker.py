@@ -15,6 +15,13 @@ from typing import Final, assert_never
 
 from fedagent import trainer
 from fedagent.channel import FrameChannel, close_all
+from fedagent.conditions.condition import Said
+from fedagent.conditions.trainer import (
+    JOB_WITHOUT_MODEL,
+    SUPERVISOR_BROKE_PROTOCOL,
+    TRAINING_BROKE,
+    TRAINING_NEEDS_MEMORY,
+)
 from fedagent.errors import FedagentError, TrainerError
 from fedagent.trainer import tasks
 from fedagent.wire.frames import (
@@ -27,11 +34,10 @@ from fedagent.wire.frames import (
     WorkerProgress,
 )
 from fedagent.wire.messages import Reason
+from fedagent.wire.values import TEXT_CHARACTERS
 
 CHANNEL_DESCRIPTOR: Final = 3
 PROGRESS_EVERY_S: Final = 1.0
-TEXT_CHARACTERS: Final = 500
-"""The longest ``wire.values.Text``."""
 
 
 class SupervisorReporter:
@@ -54,9 +60,9 @@ class SupervisorReporter:
         while self._readable.poll(0):
             received = self._channel.receive(SupervisorToWorker)
             if received is None:
-                raise ConnectionResetError("the supervisor is gone")
+                raise ConnectionResetError
             if not isinstance(received[0], CheckpointNow):
-                raise TrainerError(f"the supervisor sent {type(received[0]).__name__} during a job")
+                raise TrainerError(SUPERVISOR_BROKE_PROTOCOL(frame=type(received[0]).__name__))
             asked = True
         return asked
 
@@ -91,12 +97,12 @@ def serve(channel: FrameChannel) -> None:
 
 def _do(job: WorkerJob, descriptors: list[int], channel: FrameChannel) -> None:
     if not descriptors:
-        raise TrainerError("a job came without its model")
+        raise TrainerError(JOB_WITHOUT_MODEL())
     inputs = tasks.Inputs(model=descriptors[0], snapshot=descriptors[1] if len(descriptors) > 1 else None)
     try:
         outcome = tasks.load(job.study.task).run(job, inputs, SupervisorReporter(channel))
     except tasks.TaskError as error:
-        channel.send(WorkerFailed(reason=error.reason, text=str(error)[:TEXT_CHARACTERS]))
+        channel.send(failed_by(error.reason, error.said))
         return
     update = [] if outcome.update is None else [outcome.update]
     try:
@@ -105,16 +111,22 @@ def _do(job: WorkerJob, descriptors: list[int], channel: FrameChannel) -> None:
         close_all(update)
 
 
-def describe(error: Exception) -> str:
+def failed_by(reason: Reason, said: Said) -> WorkerFailed:
+    """The frame that tells it."""
+    return WorkerFailed(reason=reason, text=said.text[:TEXT_CHARACTERS], code=said.code)
+
+
+def describe(error: Exception) -> Said:
     """What failed and where. Our own errors hold no data by their rule; another's message is not repeated."""
     if isinstance(error, FedagentError):
-        return str(error)[:TEXT_CHARACTERS]
+        return error.said
     ours = Path(trainer.__file__).parents[1]
     places = [
         each for each in traceback.extract_tb(error.__traceback__) if ours in Path(each.filename).parents
     ]
-    where = f" in {Path(places[-1].filename).relative_to(ours)}, line {places[-1].lineno}" if places else ""
-    return f"{type(error).__name__}{where}"
+    where = f"{Path(places[-1].filename).relative_to(ours)}:{places[-1].lineno}" if places else "?"
+    broke = TRAINING_NEEDS_MEMORY if reason_of(error) is Reason.OUT_OF_MEMORY else TRAINING_BROKE
+    return broke(kind=type(error).__name__, where=where)
 
 
 def reason_of(error: Exception) -> Reason:
@@ -132,7 +144,7 @@ def main() -> int:
     except ConnectionError:
         return 0
     except Exception as error:  # noqa: BLE001 (one of two in the program: report, and end)
-        channel.send(WorkerFailed(reason=reason_of(error), text=describe(error)))
+        channel.send(failed_by(reason_of(error), describe(error)))
         return 1
     return 0
 

@@ -14,6 +14,7 @@ from fedagent.wire.messages import MetricValue, Reason, RoundKind
 from fedagent.wire.study import Study
 from fedagent.wire.values import (
     ChunkBytes,
+    Code,
     Count,
     Digest,
     Name,
@@ -68,6 +69,7 @@ class JobRefused(Frame, frozen=True, tag="job-refused"):
     round: RoundNumber
     reason: Reason
     text: Text
+    code: Code = ""
 
 
 class JobProgress(Frame, frozen=True, tag="job-progress"):
@@ -104,6 +106,7 @@ class JobFailed(Frame, frozen=True, tag="job-failed"):
     round: RoundNumber
     reason: Reason
     text: Text
+    code: Code = ""
 
 
 class CheckpointDone(Frame, frozen=True, tag="checkpoint-done"):
@@ -190,6 +193,7 @@ class WorkerFailed(Frame, frozen=True, tag="worker-failed"):
 
     reason: Reason
     text: Text
+    code: Code = ""
 
 
 class WorkerCheckpointed(Frame, frozen=True, tag="worker-checkpointed"):

@@ -46,7 +46,9 @@ Sealed = Annotated[bytes, Meta(min_length=48, max_length=16384)]
 RoundNumber = Annotated[int, Meta(ge=1, le=1_000_000)]
 ChunkIndex = Annotated[int, Meta(ge=0, le=1_048_575)]
 ChunkBytes = Annotated[int, Meta(ge=65_536, le=1_048_576, multiple_of=4096)]
-Text = Annotated[str, Meta(max_length=500)]
+TEXT_CHARACTERS: Final = 500
+Text = Annotated[str, Meta(max_length=TEXT_CHARACTERS)]
+Code = Annotated[str, Meta(pattern=r"^(FA[0-9]{4})?\Z")]
 
 COLUMN_PATTERN: Final = r"^(?!__)[A-Za-z_][A-Za-z0-9_]*\Z"
 ColumnName = Annotated[str, Meta(min_length=1, max_length=64, pattern=COLUMN_PATTERN)]

@@ -84,7 +84,7 @@ def gate(
 def refused(data: bytes | None, *, done: WorkerDone = GOOD, chosen: GateTerms | None = None) -> Reason:
     with memfd(data or b"") as raw, pytest.raises(RefusedError) as caught:
         pass_result(done, raw if data is not None else [], chosen or terms(), pulse=lambda: None)
-    assert caught.value.text
+    assert str(caught.value)
     return caught.value.reason
 
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
 import socket
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import msgspec
 import pytest
 
 from fedagent.channel import FrameChannel
-from fedagent.errors import StorageError, TrainerError
-from fedagent.trainer.worker import SupervisorReporter, describe, reason_of
+from fedagent.conditions.files import NO_SPACE
+from fedagent.conditions.trainer import JOB_WITHOUT_MODEL, SUPERVISOR_BROKE_PROTOCOL, TRAINING_BROKE
+from fedagent.errors import StorageError
+from fedagent.trainer.worker import SupervisorReporter, describe, failed_by, reason_of
 from fedagent.wire import study as s
 from fedagent.wire.frames import (
     CheckpointNow,
@@ -93,7 +96,8 @@ def test_a_crash_is_reported_and_ends_the_worker(tmp_path: Path) -> None:
     with WorkerChild() as worker:
         worker.channel.send(job_of(tmp_path, make_task()))
         failed, _ = worker.until(WorkerFailed)
-        assert failed == WorkerFailed(reason=Reason.CRASHED, text="a job came without its model")
+        said = JOB_WITHOUT_MODEL()
+        assert failed == WorkerFailed(reason=Reason.CRASHED, text=said.text, code=said.code)
         assert worker.next() is None
         assert worker.wait() == 1
 
@@ -106,7 +110,7 @@ def test_a_second_job_during_a_job_breaks_the_protocol(tmp_path: Path) -> None:
         worker.until(WorkerProgress)
         worker.give(job_of(tmp_path, task), make_model(task), snapshot)
         failed, _ = worker.until(WorkerFailed)
-        assert failed.text == "the supervisor sent WorkerJob during a job"
+        assert failed.text == SUPERVISOR_BROKE_PROTOCOL(frame="WorkerJob").text
         assert worker.wait() == 1
 
 
@@ -125,19 +129,25 @@ def test_a_foreign_errors_text_is_not_repeated() -> None:
 
     with pytest.raises(msgspec.MsgspecError) as caught:
         fail()
-    assert describe(caught.value) == "ValidationError"
+    assert describe(caught.value) == TRAINING_BROKE(kind="ValidationError", where="?")
 
 
 def test_an_error_in_our_code_is_placed() -> None:
     with pytest.raises(AttributeError) as caught:
         SupervisorReporter(None)  # type: ignore[arg-type]
-    text = describe(caught.value)
-    assert text.startswith("AttributeError in trainer/worker.py, line ")
+    assert re.match(
+        r"the training ended with AttributeError at trainer/worker\.py:\d+; ", describe(caught.value).text
+    )
 
 
 def test_our_own_errors_are_told() -> None:
-    assert describe(StorageError("cannot write x: no space")) == "cannot write x: no space"
-    assert len(describe(TrainerError("x" * 1000))) == 500
+    said = NO_SPACE(path="x", reason="no space left")
+    assert describe(StorageError(said)) == said
+
+
+def test_what_it_says_is_cut_to_what_a_frame_holds() -> None:
+    failed = failed_by(Reason.CRASHED, SUPERVISOR_BROKE_PROTOCOL(frame="x" * 1000))
+    assert len(failed.text) == 500
 
 
 def test_a_lack_of_memory_is_told_from_a_crash() -> None:
