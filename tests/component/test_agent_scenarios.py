@@ -74,7 +74,7 @@ def test_a_night_of_training_ends_with_its_hours() -> None:
     ]
     state, _ = play(state, script, expect=["ask checkpoint", "close trainer"])
     assert state.studies[NAME].phase is Phase.READY
-    assert state.standing.text == "outside the hours in which training is allowed"
+    assert state.standing.said.text == "outside the hours in which training is allowed"
 
 
 def test_a_site_without_memory_gives_its_own_back_and_goes_on_later() -> None:
@@ -92,7 +92,7 @@ def test_a_pause_over_a_whole_round() -> None:
         m.Refusal(study=NAME, round=1, reason=m.Reason.ROUND_CLOSED, text="closed at its deadline")
     )
     state, _ = play(state, [(60, refusal)], expect=[*ANNOUNCED, "stop heart-1", "thaw"])
-    assert state.standing.text == "paused by anna: MRI"
+    assert state.standing.said.text == "paused by anna: MRI"
     state, _ = play(state, [(61, heard(announcement(2)))], expect=[*ANNOUNCED, *JOINED])
     state, _ = play(
         state,

@@ -214,5 +214,5 @@ class Federation:
         for site, daemon in self.sites.items():
             study, trainer = daemon.state.studies.get(name), daemon.state.trainer
             stands = f"round {study.round} {study.phase}: {study.note}" if study else "knows of nothing"
-            lines.append(f"site {site}: {stands}; {trainer.stage}, {daemon.state.standing.text}")
+            lines.append(f"site {site}: {stands}; {trainer.stage}, {daemon.state.standing.said}")
         return "\n".join(lines)

@@ -10,13 +10,15 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import CPU_BUSY, MEMORY_SHORT
 from fedagent.core import agent
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core.approval import Approval
 from fedagent.core.facts import Facts, Instant
 from fedagent.core.governor import Objection, Rung, Standing
-from fedagent.core.reasons import REASON_WORDS
+from fedagent.core.reasons import in_words
 from fedagent.core.round import Phase
 from fedagent.core.settings import GovernorSettings
 from fedagent.core.state import AgentState
@@ -57,10 +59,14 @@ def facts(seconds: float = 0.0, /, **changes: object) -> Facts:
 
 GO: Final = Standing(go=True, objection=None, since=at(0).wall)
 NO: Final = Standing(
-    go=False, objection=Objection(rung=Rung.PAUSE, signal="cpu", text="others use the CPU"), since=at(0).wall
+    go=False,
+    objection=Objection(rung=Rung.PAUSE, signal="cpu", said=Said(CPU_BUSY.code, "others use the CPU")),
+    since=at(0).wall,
 )
 FULL: Final = Standing(
-    go=False, objection=Objection(rung=Rung.VACATE, signal="memory", text="no memory"), since=at(0).wall
+    go=False,
+    objection=Objection(rung=Rung.VACATE, signal="memory", said=Said(MEMORY_SHORT.code, "no memory")),
+    since=at(0).wall,
 )
 
 
@@ -206,7 +212,7 @@ def grant(number: int = 1, blob: bytes = UPDATE) -> on.MessageArrived:
 
 def decline(reason: m.Reason) -> m.Decline:
     """What the aggregator is told: our words for the reason, and nobody else's."""
-    return m.Decline(study=NAME, round=1, reason=reason, text=REASON_WORDS[reason])
+    return m.Decline(study=NAME, round=1, reason=reason, text=in_words(reason).text)
 
 
 def refusal(number: int = 1, text: str = "") -> on.MessageArrived:
@@ -281,7 +287,7 @@ def only(kind: type[T], done: Sequence[do.Command]) -> list[T]:
 
 def told(done: Sequence[do.Command]) -> list[str]:
     """What the journal got."""
-    return [each.text for each in only(do.Tell, done)]
+    return [each.said.text for each in only(do.Tell, done)]
 
 
 # --- the usual way of a round ----------------------------------------------------------------------------------------

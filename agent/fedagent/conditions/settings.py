@@ -49,3 +49,8 @@ NOT_A_COLUMN: Final = _configuration(
 NOT_A_CLOCK: Final = _configuration(
     "FA2011", "Not a time of the day", "{path}: {key}: is no time of the day", "write it as 07:30"
 )
+ENTER_ABOVE_LEAVE: Final = _configuration(
+    "FA2020",
+    "Training would enter a busier machine than it leaves",
+    "cpu_enter_ratio {enter} is above cpu_leave_ratio {leave}",
+)

@@ -9,6 +9,23 @@ from fedagent.conditions.condition import Condition, Severity
 _told = partial(Condition, severity=Severity.INFO)
 _warned = partial(Condition, severity=Severity.WARNING)
 
+TRAINER_ENDED: Final = _warned(
+    "FA5001",
+    "The trainer ended",
+    "the trainer ended: {reason}",
+)
+TRAINER_DIED: Final = _warned(
+    "FA5002",
+    "The trainer died again and again during one job",
+    "the trainer died {deaths} times: {reason}",
+    "tell the study's contact",
+)
+NO_TRAINER: Final = _warned(
+    "FA5003",
+    "The trainer does not come up",
+    "no trainer came within {limit_s:g} s",
+    "see journalctl -u fedagent-trainer",
+)
 LOADING_TOO_LONG: Final = Condition(
     "FA5301",
     "A job's first step is not begun in time",

@@ -10,14 +10,22 @@ from typing import Final, assert_never
 import msgspec
 
 from fedagent import VERSION
-from fedagent.conditions.condition import Said, Severity
-from fedagent.conditions.site import TWIN_STOPPED
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import (
+    MODEL_LOST,
+    NO_TRAINING,
+    RESUMED,
+    SETTINGS_READ,
+    TWIN_STOPPED,
+    UPDATE_LOST,
+)
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core import occupancy, participation
 from fedagent.core.facts import Instant
 from fedagent.core.governor import judge, settle
 from fedagent.core.participation import Outcome
+from fedagent.core.reasons import in_words
 from fedagent.core.round import Phase, Trigger
 from fedagent.core.state import AgentState, Stage, StudyState, note_error
 from fedagent.wire import frames
@@ -74,12 +82,10 @@ def _resumed(study: StudyState, blobs: Collection[bytes], now: Instant) -> Study
     if study.phase is Phase.TRAINING:
         study = participation.advance(study, Trigger.VACATED, now)
     if study.offer is not None and study.offer.manifest.size_bytes and study.update not in blobs:
-        study = participation.advance(
-            study, Trigger.UPDATE_LOST, now, "the spooled update was lost: trains anew"
-        )
+        study = participation.advance(study, Trigger.UPDATE_LOST, now, UPDATE_LOST())
         study = msgspec.structs.replace(study, offer=None, update=b"")
     if study.phase is Phase.READY and study.announcement.model.blob not in blobs:
-        study = participation.advance(study, Trigger.MODEL_LOST, now, "the model was lost: fetches it anew")
+        study = participation.advance(study, Trigger.MODEL_LOST, now, MODEL_LOST())
     return study
 
 
@@ -112,14 +118,12 @@ def _operator(
             return msgspec.structs.replace(state, facts=facts), []
         case on.PauseAsked(pause=pause):
             record = msgspec.structs.replace(state.record, pause=pause)
-            return msgspec.structs.replace(state, record=record), [do.Tell(text=f"paused by {pause.by}")]
+            return msgspec.structs.replace(state, record=record), [do.Tell(said=pause.said)]
         case on.ResumeAsked():
             record = msgspec.structs.replace(state.record, pause=None)
-            return msgspec.structs.replace(state, record=record), [do.Tell(text="resumed")]
+            return msgspec.structs.replace(state, record=record), [do.Tell(said=RESUMED())]
         case on.PolicyChanged(policy=policy):
-            return msgspec.structs.replace(state, policy=policy), [
-                do.Tell(text="the settings were read anew")
-            ]
+            return msgspec.structs.replace(state, policy=policy), [do.Tell(said=SETTINGS_READ())]
         case on.StopAsked():
             return msgspec.structs.replace(state, stopping=True), []
         case on.Woke():
@@ -170,7 +174,7 @@ def _hear_twin(state: AgentState, instance: bytes, now: Instant) -> Outcome:
     if instance == state.instance:
         return msgspec.structs.replace(state, stopping=True, displaced=True), []
     said = TWIN_STOPPED(site=state.site)
-    return note_error(state, said, now), [do.Tell(severity=Severity.WARNING, text=str(said), reason="twin")]
+    return note_error(state, said, now), [do.Tell(said=said, reason="twin")]
 
 
 def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now: Instant) -> Outcome:
@@ -236,7 +240,8 @@ def _trainer_said(
         case frames.JobRefused() | frames.JobFailed():
             number = _round_of(state, frame)
             state, more = occupancy.job_ended(state, frame.study, number, now)
-            state, done = participation.job_failed(state, frame.study, number, frame.reason, frame.text, now)
+            why = in_words(frame.reason, frame.text, frame.code)
+            state, done = participation.job_failed(state, frame.study, number, frame.reason, why, now)
             return state, done + more
         case _:
             assert_never(frame)
@@ -254,7 +259,7 @@ def _progress(state: AgentState, frame: frames.JobProgress) -> m.Progress:
         study=frame.study,
         round=frame.round,
         phase=Phase.TRAINING.value,
-        verdict=state.standing.text[:500],
+        verdict=state.standing.said.text[:500],
         step=frame.step,
         steps=frame.steps,
         loss=frame.loss,
@@ -271,8 +276,9 @@ def _govern(state: AgentState, event: AnyEvent, now: Instant) -> AgentState:
 
 def _verdict_changed(state: AgentState) -> list[do.Command]:
     against = state.standing.objection
-    text = state.standing.text if state.standing.go else f"no training: {state.standing.text}"
-    tell = do.Tell(text=text, reason=against.signal if against else None)
+    verdict = state.standing.said
+    said = verdict if state.standing.go else NO_TRAINING(reason=verdict)
+    tell = do.Tell(said=said, reason=against.signal if against else None)
     return [tell, do.Send(message=presence(state))] if state.connected else [tell]
 
 
@@ -311,5 +317,5 @@ def presence(state: AgentState) -> m.Presence:
         version=VERSION,
         protocol=PROTOCOL,
         verdict="go" if state.standing.go else "no",
-        reason=against.text[:500] if against else "",
+        reason=against.said.text[:500] if against else "",
     )

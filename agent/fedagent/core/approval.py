@@ -9,6 +9,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import BEYOND_APPROVAL, CHANGED_SINCE_APPROVAL, NOT_APPROVED
 from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import Study, study_digest
 from fedagent.wire.values import Name
@@ -32,19 +34,17 @@ class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """At most this many rounds; none: as the study says."""
 
 
-def objection(study: Study, round_number: int, approval: Approval | None, kind: RoundKind) -> str | None:
+def objection(study: Study, round_number: int, approval: Approval | None, kind: RoundKind) -> Said | None:
     """Why this round of this study may not be worked on here, or None where it may.
 
     Args:
         kind: after the approved rounds one more may evaluate the final model; none may train.
     """
     if approval is None:
-        command = f"sudo fedagent study approve {study.name} --dataset NAME"
-        return f"study {study.name} is not approved here: {command}"
+        return NOT_APPROVED(study=study.name)
     if approval.study != study.name or approval.digest != study_digest(study).hex():
-        shown = f"sudo fedagent study show {study.name}"
-        return f"study {study.name} was changed after its approval: {shown}, then approve it anew"
+        return CHANGED_SINCE_APPROVAL(study=study.name)
     limit = approval.rounds if approval.rounds is not None else study.federation.rounds
     if round_number > limit + (kind is RoundKind.EVALUATE):
-        return f"round {round_number} of study {study.name} is beyond the approved {limit} rounds"
+        return BEYOND_APPROVAL(round=round_number, study=study.name, rounds=limit)
     return None

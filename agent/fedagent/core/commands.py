@@ -3,7 +3,7 @@
 
 import msgspec
 
-from fedagent.conditions.condition import Severity
+from fedagent.conditions.condition import Said
 from fedagent.wire import frames
 from fedagent.wire.messages import ModelReference, SiteMessage
 
@@ -99,8 +99,7 @@ class CloseTrainer(Command, frozen=True, kw_only=True):
 class Tell(Command, frozen=True, kw_only=True):
     """One journal record: a state changed, or a person must act."""
 
-    severity: Severity = Severity.INFO
-    text: str
+    said: Said
     study: str | None = None
     round: int | None = None
     reason: str | None = None

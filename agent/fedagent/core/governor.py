@@ -10,6 +10,22 @@ from typing import Final
 
 import msgspec
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import (
+    CPU_BUSY,
+    CPU_NOT_KNOWN,
+    DISK_NOT_KNOWN,
+    DISK_SHORT,
+    MACHINE_NOT_KNOWN,
+    MEMORY_NOT_KNOWN,
+    MEMORY_SHORT,
+    NOT_JUDGED,
+    OUTSIDE_HOURS,
+    PAUSED,
+    PAUSED_BECAUSE,
+    TRAINING_ALLOWED,
+    WAITING_IDLE,
+)
 from fedagent.core.facts import Facts, Instant
 from fedagent.core.settings import GovernorSettings, TimeWindow
 
@@ -27,11 +43,11 @@ class Rung(StrEnum):
 
 
 class Objection(msgspec.Struct, frozen=True, kw_only=True):
-    """Why not: the signal, its value and the threshold that it crossed, and the sentence for people."""
+    """Why not: the signal, its value and the threshold that it crossed, and what people are told."""
 
     rung: Rung
     signal: str
-    text: str
+    said: Said
     value: float | None = None
     threshold: float | None = None
     repeats: int = 1
@@ -44,6 +60,11 @@ class ManualPause(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     reason: str = ""
     until: float | None = None
+
+    @property
+    def said(self) -> Said:
+        """Who paused, and why."""
+        return PAUSED_BECAUSE(by=self.by, reason=self.reason) if self.reason else PAUSED(by=self.by)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +85,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     clear_since: float | None = None
 
     @property
-    def text(self) -> str:
+    def said(self) -> Said:
         """The verdict in words."""
-        return "training is allowed" if self.go else self.objection.text if self.objection else "settling"
+        if self.go:
+            return TRAINING_ALLOWED()
+        return self.objection.said if self.objection else NOT_JUDGED()
 
 
 def judge(
@@ -79,13 +102,9 @@ def judge(
 ) -> Objection | None:
     """The first objection against training now, or None."""
     if pause is not None and (pause.until is None or now.wall < pause.until):
-        return Objection(
-            rung=Rung.PAUSE,
-            signal="pause",
-            text=f"paused by {pause.by}" + (f": {pause.reason}" if pause.reason else ""),
-        )
+        return Objection(rung=Rung.PAUSE, signal="pause", said=pause.said)
     if facts is None or now.monotonic - facts.taken_at > policy.facts_expire_s:
-        return Objection(rung=Rung.PAUSE, signal="facts", text="the state of the machine is not known")
+        return Objection(rung=Rung.PAUSE, signal="facts", said=MACHINE_NOT_KNOWN())
     checks: tuple[Callable[[], Objection | None], ...] = (
         lambda: _memory(facts, policy),
         lambda: _disk(facts, policy),
@@ -118,7 +137,7 @@ def settle(
     waiting = Objection(
         rung=Rung.PAUSE,
         signal="resume-after",
-        text=f"idle, waiting {policy.resume_after_s:g} s before training",
+        said=WAITING_IDLE(wait_s=policy.resume_after_s),
         value=round(now.monotonic - clear_since, 1),
         threshold=policy.resume_after_s,
     )
@@ -128,12 +147,12 @@ def settle(
 def _memory(facts: Facts, policy: GovernorSettings) -> Objection | None:
     available, needed = facts.memory_available_mib, policy.memory_available_mib
     if available is None:
-        return Objection(rung=Rung.PAUSE, signal="memory", text="available memory cannot be read")
+        return Objection(rung=Rung.PAUSE, signal="memory", said=MEMORY_NOT_KNOWN())
     if available >= needed:
         return None
-    text = f"{available} MiB memory available, {needed} MiB must stay free"
+    said = MEMORY_SHORT(available_mib=available, needed_mib=needed)
     return Objection(
-        rung=Rung.VACATE, signal="memory", text=text, value=float(available), threshold=float(needed)
+        rung=Rung.VACATE, signal="memory", said=said, value=float(available), threshold=float(needed)
     )
 
 
@@ -141,19 +160,17 @@ def _disk(facts: Facts, policy: GovernorSettings) -> Objection | None:
     """Frozen, a worker writes nothing; ended, it could not keep what it has done."""
     free, needed = facts.disk_free_mib, policy.disk_free_mib
     if free is None:
-        return Objection(rung=Rung.PAUSE, signal="disk", text="the room on the disk cannot be read")
+        return Objection(rung=Rung.PAUSE, signal="disk", said=DISK_NOT_KNOWN())
     if free >= needed:
         return None
-    text = f"{free} MiB free on the disk, {needed} MiB must stay free"
-    return Objection(rung=Rung.PAUSE, signal="disk", text=text, value=float(free), threshold=float(needed))
+    said = DISK_SHORT(free_mib=free, needed_mib=needed)
+    return Objection(rung=Rung.PAUSE, signal="disk", said=said, value=float(free), threshold=float(needed))
 
 
 def _windows(facts: Facts, policy: GovernorSettings) -> Objection | None:
     if not policy.windows or any(_inside(window, facts) for window in policy.windows):
         return None
-    return Objection(
-        rung=Rung.VACATE, signal="windows", text="outside the hours in which training is allowed"
-    )
+    return Objection(rung=Rung.VACATE, signal="windows", said=OUTSIDE_HOURS())
 
 
 def _inside(window: TimeWindow, facts: Facts) -> bool:
@@ -178,7 +195,7 @@ def _cpu(facts: Facts, policy: GovernorSettings, *, leave: bool) -> Objection | 
         return Objection(
             rung=Rung.PAUSE,
             signal="cpu",
-            text="the use of the CPU cannot be read",
+            said=CPU_NOT_KNOWN(),
             repeats=policy.cpu_samples,
         )
     ratio = policy.cpu_leave_ratio if leave else policy.cpu_enter_ratio
@@ -188,7 +205,7 @@ def _cpu(facts: Facts, policy: GovernorSettings, *, leave: bool) -> Objection | 
     return Objection(
         rung=Rung.PAUSE,
         signal="cpu",
-        text=f"others use {used:.0%} of the CPU, above {threshold:.0%}",
+        said=CPU_BUSY(used=used, threshold=threshold),
         value=round(used, 3),
         threshold=threshold,
         repeats=policy.cpu_samples,

@@ -8,7 +8,9 @@ from typing import Final, assert_never
 
 import msgspec
 
-from fedagent.conditions.condition import Said, Severity
+from fedagent.conditions.condition import Condition, Said
+from fedagent.conditions.site import EVALUATES, TRAINER_YIELDED, TRAINING_PAUSED, TRAINING_RESUMES, TRAINS
+from fedagent.conditions.trainer import NO_TRAINER, TRAINER_DIED, TRAINER_ENDED
 from fedagent.core import commands as do
 from fedagent.core.facts import Instant
 from fedagent.core.governor import Rung
@@ -87,10 +89,10 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     state = _count_yield(state, now)
     state = _absence(state, now) if obeyed else _failed(state, now)
     if not obeyed:
-        state = note_error(state, Said("", f"the trainer ended: {text}"), now, study=name)
+        state = note_error(state, TRAINER_ENDED(reason=text), now, study=name)
     done: list[do.Command] = [
         do.CloseTrainer(),  # its end may have been on its way when another one was started
-        do.Tell(severity=Severity.WARNING, text=f"the trainer ended: {text}", reason="trainer"),
+        do.Tell(said=TRAINER_ENDED(reason=text), reason="trainer"),
     ]
     study = state.studies.get(name or "")
     if obeyed or study is None:
@@ -99,7 +101,7 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     state = replace_study(state, study)
     if study.deaths < _POISON_AFTER:
         return state, done
-    why = f"the trainer died {study.deaths} times: {text}"
+    why = TRAINER_DIED(deaths=study.deaths, reason=text)
     state, more = job_failed(state, study.name, study.round, Reason.CRASHED, why, now)
     return state, done + more
 
@@ -130,9 +132,11 @@ def _starting(state: AgentState, now: Instant) -> Outcome:
     if _must_vacate(state):
         return _close(state, now)
     if now.monotonic - state.trainer.since > START_LIMIT_S:
-        text = f"no trainer came within {START_LIMIT_S:g} s"
-        late = do.Tell(severity=Severity.WARNING, text=text, reason="trainer")
-        return note_error(_failed(state, now), Said("", text), now), [do.CloseTrainer(), late]
+        said = NO_TRAINER(limit_s=START_LIMIT_S)
+        return note_error(_failed(state, now), said, now), [
+            do.CloseTrainer(),
+            do.Tell(said=said, reason="trainer"),
+        ]
     return state, []
 
 
@@ -152,15 +156,15 @@ def _idle(state: AgentState, now: Instant) -> Outcome:
     state = msgspec.structs.replace(replace_study(state, study), trainer=trainer)
     return state, [
         do.GiveJob(job=job, model=study.announcement.model.blob),
-        do.Tell(text=f"study {study.name}: {_work(study)}", study=study.name, round=study.round),
+        do.Tell(said=_begun(study), study=study.name, round=study.round),
     ]
 
 
-def _work(study: StudyState) -> str:
-    """What the trainer now does, in words."""
+def _begun(study: StudyState) -> Said:
+    """What the trainer now does."""
     if study.announcement.round_kind is RoundKind.EVALUATE:
-        return "evaluates the final model"
-    return f"trains round {study.round} of {study.announcement.study.federation.rounds}"
+        return EVALUATES(study=study.name)
+    return TRAINS(study=study.name, round=study.round, rounds=study.announcement.study.federation.rounds)
 
 
 def _busy(state: AgentState, now: Instant) -> Outcome:
@@ -169,7 +173,7 @@ def _busy(state: AgentState, now: Instant) -> Outcome:
     if _must_vacate(state):
         return _to(state, Stage.VACATING, now), [do.AskCheckpoint()]
     if not state.standing.go:
-        return _to(state, Stage.FROZEN, now), [do.Freeze(), _yielded(state, "training paused")]
+        return _to(state, Stage.FROZEN, now), [do.Freeze(), _yielded(state, TRAINING_PAUSED)]
     return state, []
 
 
@@ -180,7 +184,7 @@ def _frozen(state: AgentState, now: Instant) -> Outcome:
         state = _count_yield(state, now)
         return _to(state, Stage.BUSY, now), [
             do.Thaw(),
-            do.Tell(text="training goes on", study=state.trainer.study),
+            do.Tell(said=TRAINING_RESUMES(), study=state.trainer.study),
         ]
     if _must_vacate(state) or now.monotonic - state.trainer.since > state.policy.pause_limit_s:
         return _close(state, now)
@@ -208,10 +212,10 @@ def _stop_job(state: AgentState) -> do.StopJob:
     return do.StopJob(study=state.trainer.study or "", erase=False)
 
 
-def _yielded(state: AgentState, what: str) -> do.Tell:
+def _yielded(state: AgentState, how: Condition) -> do.Tell:
     study = state.studies.get(state.trainer.study or "")
     return do.Tell(
-        text=f"{what}: {state.standing.text}",
+        said=how(reason=state.standing.said),
         study=state.trainer.study,
         round=study.round if study else None,
         reason=state.standing.objection.signal if state.standing.objection else None,
@@ -220,7 +224,7 @@ def _yielded(state: AgentState, what: str) -> do.Tell:
 
 def _close(state: AgentState, now: Instant) -> Outcome:
     """End the trainer; its job waits for another one."""
-    told: list[do.Command] = [_yielded(state, "trainer ended")] if state.trainer.stage in _RUNNING else []
+    told: list[do.Command] = [_yielded(state, TRAINER_YIELDED)] if state.trainer.stage in _RUNNING else []
     return _absence(_count_yield(state, now), now), [do.CloseTrainer(), *told]
 
 

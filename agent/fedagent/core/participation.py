@@ -10,11 +10,29 @@ from typing import Final, assert_never
 
 import msgspec
 
-from fedagent.conditions.condition import Said, Severity
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import (
+    EVALUATION_DELIVERED,
+    EVALUATION_SEALED,
+    FINAL_MODEL_HERE,
+    FINAL_MODEL_OPEN,
+    MODEL_HERE,
+    OBSERVING,
+    PART_ENDED,
+    ROUND_DECLINED,
+    ROUND_OPEN,
+    STUDY_ENDED,
+    UPDATE_DELIVERED,
+    UPDATE_SEALED,
+    WAITS_FOR_KEY,
+    WAITS_FOR_RECEIPT,
+    WAITS_FOR_ROUND,
+    WAITS_FOR_TRAINER,
+)
 from fedagent.core import commands as do
 from fedagent.core.approval import objection
 from fedagent.core.facts import Instant
-from fedagent.core.reasons import REASON_WORDS
+from fedagent.core.reasons import in_words
 from fedagent.core.round import Phase, Trigger, move
 from fedagent.core.state import AgentState, StudyState, note_error
 from fedagent.wire import frames
@@ -27,7 +45,6 @@ Outcome = tuple[AgentState, list[do.Command]]
 _KEYED: Final = (Phase.FETCHING, Phase.READY)
 _MAY_BE_REVOKED: Final = (Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING)
 _JUDGED: Final = (m.Reason.NOT_FINITE, m.Reason.UNREADABLE)
-OBSERVING: Final = 'mode = "observe": this site governs and records, and never trains'
 
 
 def replace_study(state: AgentState, study: StudyState) -> AgentState:
@@ -35,7 +52,7 @@ def replace_study(state: AgentState, study: StudyState) -> AgentState:
     return msgspec.structs.replace(state, studies={**state.studies, study.name: study})
 
 
-def advance(study: StudyState, trigger: Trigger, now: Instant, note: str = "") -> StudyState:
+def advance(study: StudyState, trigger: Trigger, now: Instant, note: Said | None = None) -> StudyState:
     """The study in its next phase."""
     return msgspec.structs.replace(study, phase=move(study.phase, trigger), since=now.wall, note=note)
 
@@ -70,33 +87,28 @@ def hear_announcement(
     answered = [do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")]
     if announcement.round_kind is m.RoundKind.ENDED:
         study = advance(study, Trigger.STUDY_ENDED, now)
-    tell = do.Tell(text=f"study {name}: {_opened(announcement)}", study=name, round=announcement.round)
+    tell = do.Tell(said=_opened(announcement), study=name, round=announcement.round)
     state = replace_study(state, study)
     state, approval = seek_approval(state, name, now)
     return state, [*answered, drop_blobs(state), tell, *approval]
 
 
-def _opened(announcement: m.Announcement) -> str:
+def _opened(announcement: m.Announcement) -> Said:
     """What an announcement says, in words."""
+    study = announcement.study
     match announcement.round_kind:
         case m.RoundKind.TRAIN:
-            return f"round {announcement.round} of {announcement.study.federation.rounds} is open"
+            return ROUND_OPEN(study=study.name, round=announcement.round, rounds=study.federation.rounds)
         case m.RoundKind.EVALUATE:
-            return "the final model is open for evaluation"
+            return FINAL_MODEL_OPEN(study=study.name)
         case m.RoundKind.ENDED:
-            return f"it has ended, {announcement.round - 1} rounds are closed"
+            return STUDY_ENDED(study=study.name, rounds=announcement.round - 1)
         case _:
             assert_never(announcement.round_kind)
 
 
-def _work(study: StudyState) -> str:
-    evaluates = study.announcement.round_kind is m.RoundKind.EVALUATE
-    return "the evaluation" if evaluates else f"round {study.round}"
-
-
-def _result(study: StudyState) -> str:
-    evaluates = study.announcement.round_kind is m.RoundKind.EVALUATE
-    return "evaluation of the final model" if evaluates else f"update of round {study.round}"
+def _evaluates(study: StudyState) -> bool:
+    return study.announcement.round_kind is m.RoundKind.EVALUATE
 
 
 def _same_round(new: m.Announcement, old: m.Announcement) -> bool:
@@ -119,20 +131,19 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
         known = study.note == against
         if study.phase is Phase.JOINING:
             study = _restart(advance(study, Trigger.REVOKED, now))
-        state = replace_study(state, msgspec.structs.replace(study, note=against or ""))
-        warning = do.Tell(
-            severity=Severity.WARNING, text=against or "", study=name, round=study.round, reason="approval"
-        )
-        return state, [] if known else [warning]
+        state = replace_study(state, msgspec.structs.replace(study, note=against))
+        if against is None or known:
+            return state, []
+        return state, [do.Tell(said=against, study=name, round=study.round, reason="approval")]
     if study.phase is Phase.UNAPPROVED:
         study = advance(study, Trigger.APPROVED, now)
     return _join(state, msgspec.structs.replace(study, dataset=approval.dataset))
 
 
-def objection_to(state: AgentState, study: StudyState) -> str | None:
+def objection_to(state: AgentState, study: StudyState) -> Said | None:
     """Why the study's round may not be trained here."""
     if state.observe:
-        return OBSERVING
+        return OBSERVING()
     announced = study.announcement
     return objection(announced.study, announced.round, state.approvals.get(study.name), announced.round_kind)
 
@@ -141,9 +152,7 @@ def _join(state: AgentState, study: StudyState) -> Outcome:
     """Ask for the model's key, sealed to the trainer's key; without one a trainer has to come up first."""
     key = state.record.trainer_key
     if not key:
-        return replace_study(
-            state, msgspec.structs.replace(study, note="waits for the trainer to come up once")
-        ), []
+        return replace_study(state, msgspec.structs.replace(study, note=WAITS_FOR_TRAINER())), []
     if study.trainer_key == key:
         return replace_study(state, study), []
     join = m.Join(
@@ -152,7 +161,7 @@ def _join(state: AgentState, study: StudyState) -> Outcome:
         study_digest=study_digest(study.announcement.study),
         trainer_key=key,
     )
-    study = msgspec.structs.replace(study, trainer_key=key, note="waits for the model's key")
+    study = msgspec.structs.replace(study, trainer_key=key, note=WAITS_FOR_KEY())
     return replace_study(state, study), [
         do.Strike(key=f"{study.name}/decline"),  # of a revoked approval that was given again
         do.Post(key=f"{study.name}/join", message=join),
@@ -165,25 +174,23 @@ def approvals_changed(state: AgentState, now: Instant) -> Outcome:
     for name, study in state.studies.items():
         against = objection_to(state, study)
         if against is not None and study.phase in _MAY_BE_REVOKED:
-            reason = m.Reason.REVOKED
-            decline = m.Decline(study=name, round=study.round, reason=reason, text=REASON_WORDS[reason])
+            decline = _decline(name, study.round, m.Reason.REVOKED)
             state = replace_study(state, _restart(advance(study, Trigger.REVOKED, now, against)))
             done += [
                 do.Strike(key=f"{name}/join"),
                 do.StopJob(study=name, erase=True),
                 do.Post(key=f"{name}/decline", message=decline),
-                do.Tell(
-                    severity=Severity.WARNING,
-                    text=against,
-                    study=name,
-                    round=study.round,
-                    reason="revoked",
-                ),
+                do.Tell(said=against, study=name, round=study.round, reason="revoked"),
             ]
         elif study.phase in (Phase.UNAPPROVED, Phase.JOINING):
             state, more = seek_approval(state, name, now)
             done += more
     return state, done
+
+
+def _decline(name: str, number: int, reason: m.Reason) -> m.Decline:
+    """What the aggregator gets: our words for the reason, and nobody else's."""
+    return m.Decline(study=name, round=number, reason=reason, text=in_words(reason).text)
 
 
 def _restart(study: StudyState) -> StudyState:
@@ -218,8 +225,9 @@ def model_fetched(state: AgentState, name: str, blob: bytes, now: Instant) -> Ou
     study = state.studies.get(name)
     if study is None or study.phase is not Phase.FETCHING or study.announcement.model.blob != blob:
         return state, []
-    text = f"study {name}: the model for {_work(study)} is here"
-    tell = do.Tell(text=text, study=name, round=study.round)
+    evaluates = _evaluates(study)
+    said = FINAL_MODEL_HERE(study=name) if evaluates else MODEL_HERE(study=name, round=study.round)
+    tell = do.Tell(said=said, study=name, round=study.round)
     return replace_study(state, advance(study, Trigger.MODEL_CAME, now)), [tell]
 
 
@@ -231,44 +239,41 @@ def update_spooled(
     if study is None:
         return state, [drop_blobs(state)]
     study = msgspec.structs.replace(
-        advance(study, Trigger.UPDATE_SPOOLED, now, "waits for the aggregator to take the update"),
+        advance(study, Trigger.UPDATE_SPOOLED, now, WAITS_FOR_RECEIPT()),
         offer=offer,
         update=blob_digest(offer.manifest),
         rows=sealed.rows,
         metrics=sealed.metrics,
     )
-    size = f"{offer.manifest.size_bytes} bytes, " if offer.manifest.size_bytes else ""
-    text = f"study {study.name}: the {_result(study)} is sealed, {size}{sealed.rows} rows"
     return replace_study(state, study), [
         do.Post(key=f"{study.name}/offer", message=offer),
-        do.Tell(text=text, study=study.name, round=study.round),
+        do.Tell(said=_sealed(study, offer.manifest.size_bytes), study=study.name, round=study.round),
     ]
 
 
+def _sealed(study: StudyState, size_bytes: int) -> Said:
+    if _evaluates(study):
+        return EVALUATION_SEALED(study=study.name, rows=study.rows)
+    return UPDATE_SEALED(study=study.name, round=study.round, size_bytes=size_bytes, rows=study.rows)
+
+
 def job_failed(
-    state: AgentState, name: str, number: int, reason: m.Reason, text: str, now: Instant
+    state: AgentState, name: str, number: int, reason: m.Reason, said: Said, now: Instant
 ) -> Outcome:
     """The trainer will not or cannot do this round: decline it, once.
 
     Args:
-        text: the trainer's words, for this site's journal and status; the aggregator gets ours.
+        said: the trainer's words, for this site's journal and status; the aggregator gets ours.
     """
     study = _current(state, name, number, _MAY_BE_REVOKED)
     if study is None:
         return state, []
-    decline = m.Decline(study=name, round=number, reason=reason, text=REASON_WORDS[reason])
-    tell = do.Tell(
-        severity=Severity.WARNING,
-        text=f"study {name}: round {number} declined: {text}",
-        study=name,
-        round=number,
-        reason=reason.value,
-    )
-    state = replace_study(state, advance(study, Trigger.FAILED, now, text))
-    return note_error(state, Said("", text), now, study=name), [
+    told = ROUND_DECLINED(study=name, round=number, reason=said)
+    state = replace_study(state, advance(study, Trigger.FAILED, now, said))
+    return note_error(state, said, now, study=name), [
         do.Strike(key=f"{name}/join"),
-        do.Post(key=f"{name}/decline", message=decline),
-        tell,
+        do.Post(key=f"{name}/decline", message=_decline(name, number, reason)),
+        do.Tell(said=told, study=name, round=number, reason=reason.value),
     ]
 
 
@@ -286,17 +291,15 @@ def hear_receipt(state: AgentState, message: m.Receipt, now: Instant) -> Outcome
     if study is None or message.blob != study.update:
         return state, []
     study = msgspec.structs.replace(
-        advance(study, Trigger.RECEIPT_CAME, now, "waits for the next round"), offer=None, update=b""
+        advance(study, Trigger.RECEIPT_CAME, now, WAITS_FOR_ROUND()), offer=None, update=b""
     )
     state = replace_study(state, study)
+    evaluation = EVALUATION_DELIVERED(study=study.name)
+    said = evaluation if _evaluates(study) else UPDATE_DELIVERED(study=study.name, round=study.round)
     return state, [
         do.Strike(key=f"{study.name}/offer"),
         drop_blobs(state),
-        do.Tell(
-            text=f"study {study.name}: the {_result(study)} is delivered",
-            study=study.name,
-            round=study.round,
-        ),
+        do.Tell(said=said, study=study.name, round=study.round),
     ]
 
 
@@ -309,15 +312,14 @@ def hear_refusal(state: AgentState, message: m.Refusal | m.Cancel, now: Instant)
     if study is None:
         answers = _current(state, name, message.round, (Phase.DECLINED,)) is not None
         return state, [do.Strike(key=f"{name}/decline")] if answers else []
-    text = message.text or message.reason.value.replace("-", " ")
-    study = msgspec.structs.replace(advance(study, Trigger.REFUSED, now, text), offer=None, update=b"")
-    state = note_error(replace_study(state, study), Said("", text), now, study=name)
+    why = in_words(message.reason, message.text)
+    study = msgspec.structs.replace(advance(study, Trigger.REFUSED, now, why), offer=None, update=b"")
+    state = note_error(replace_study(state, study), why, now, study=name)
     return state, [
         *(do.Strike(key=f"{name}/{what}") for what in ("join", "offer", "decline")),
         drop_blobs(state),
         do.Tell(
-            severity=Severity.WARNING,
-            text=f"study {name}: the aggregator ended our part in round {message.round}: {text}",
+            said=PART_ENDED(study=name, round=message.round, reason=why),
             study=name,
             round=message.round,
             reason=message.reason.value,

@@ -1,28 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A reason in our own words, for people at the other end.
+"""The condition behind each reason that the ends give each other.
 
-Rule: of what a worker or a library says of a failure nothing leaves the site: it may quote data. These words may.
+Rule: of what a worker or a library says of a failure nothing leaves the site: it may quote data. The words of these
+conditions may.
 """
 
 from collections.abc import Mapping
 from typing import Final
 
+from fedagent.conditions import site
+from fedagent.conditions.condition import Condition, Said
 from fedagent.wire.messages import Reason
 
-REASON_WORDS: Final[Mapping[Reason, str]] = {
-    Reason.CRASHED: "the training crashed more than once",
-    Reason.OUT_OF_MEMORY: "the training needs more memory than there is here",
-    Reason.STUCK: "the training stood still more than once",
-    Reason.NOT_FINITE: "the training diverged: its numbers are not finite",
-    Reason.TOO_FEW_ROWS: "too few patients are usable here",
-    Reason.NO_DATASET: "the approved dataset has no usable snapshot",
-    Reason.DATA_DOES_NOT_FIT: "the dataset does not fit the study",
-    Reason.REVOKED: "the study is not approved here, or not for this round",
-    Reason.GATE: "the result is not what may leave the site",
-    Reason.NOT_A_MEMBER: "the study does not name this site",
-    Reason.OTHER_STUDY: "another version of the study is approved here",
-    Reason.ROUND_CLOSED: "the round is over, or was worked on already",
-    Reason.ALREADY_COUNTED: "the update was counted already",
-    Reason.UNREADABLE: "announcement, key or model cannot be read here",
-    Reason.STUDY_STOPPED: "the study was stopped",
+REASONS: Final[Mapping[Reason, Condition]] = {
+    Reason.CRASHED: site.TRAINING_CRASHED,
+    Reason.OUT_OF_MEMORY: site.OUT_OF_MEMORY,
+    Reason.STUCK: site.TRAINING_STUCK,
+    Reason.NOT_FINITE: site.NOT_FINITE,
+    Reason.TOO_FEW_ROWS: site.TOO_FEW_PATIENTS,
+    Reason.NO_DATASET: site.NO_SNAPSHOT,
+    Reason.DATA_DOES_NOT_FIT: site.DATA_DO_NOT_FIT,
+    Reason.REVOKED: site.NOT_OR_NO_LONGER_APPROVED,
+    Reason.GATE: site.NOTHING_MAY_LEAVE,
+    Reason.NOT_A_MEMBER: site.NOT_A_MEMBER,
+    Reason.OTHER_STUDY: site.OTHER_STUDY,
+    Reason.ROUND_CLOSED: site.ROUND_CLOSED,
+    Reason.ALREADY_COUNTED: site.ALREADY_COUNTED,
+    Reason.UNREADABLE: site.UNREADABLE,
+    Reason.STUDY_STOPPED: site.STUDY_STOPPED,
 }
+
+
+def in_words(reason: Reason, text: str = "", code: str = "") -> Said:
+    """The reason, in the words of whoever gave it where they gave any.
+
+    Args:
+        code: theirs, where they said a condition of their own.
+    """
+    said = REASONS[reason]()
+    return Said(code or said.code, text or said.text)

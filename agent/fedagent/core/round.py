@@ -7,6 +7,7 @@ Rule: a missing entry is an error. The diagram in ``ARCHITECTURE.md`` is generat
 from enum import StrEnum
 from typing import Final
 
+from fedagent.conditions.site import WRONG_STEP
 from fedagent.errors import TransitionError
 
 
@@ -76,4 +77,4 @@ def move(phase: Phase, trigger: Trigger) -> Phase:
     try:
         return TABLE[phase, trigger]
     except KeyError:
-        raise TransitionError(f"a site that is {phase.value!r} cannot be {trigger.value!r}") from None
+        raise TransitionError(WRONG_STEP(phase=phase.value, trigger=trigger.value)) from None

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.settings import ENTER_ABOVE_LEAVE
 from fedagent.wire.values import Name, Ratio
 
 CLOCK_PATTERN: Final = r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z"
@@ -71,9 +72,7 @@ class GovernorSettings(Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.cpu_enter_ratio > self.cpu_leave_ratio:
-            raise ValueError(
-                f"cpu_enter_ratio {self.cpu_enter_ratio} is above cpu_leave_ratio {self.cpu_leave_ratio}"
-            )
+            raise ValueError(ENTER_ABOVE_LEAVE(enter=self.cpu_enter_ratio, leave=self.cpu_leave_ratio))
 
 
 class TrainerSettings(Section, frozen=True, kw_only=True):

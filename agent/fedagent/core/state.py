@@ -36,7 +36,7 @@ class StudyState(msgspec.Struct, frozen=True, kw_only=True):
         model_key: sealed to the trainer's key; with ``trainer_key`` it was sealed for.
         update: digest of the spooled update.
         deaths: how often the trainer died during this round's job.
-        note: what the phase waits for, or why it ended, in words.
+        note: what the phase waits for, or why it ended.
         error: what went wrong last in this study, in whatever round.
     """
 
@@ -44,7 +44,7 @@ class StudyState(msgspec.Struct, frozen=True, kw_only=True):
     payload: bytes
     phase: Phase
     since: float
-    note: str = ""
+    note: Said | None = None
     dataset: str = ""
     trainer_key: bytes = b""
     model_key: bytes = b""

@@ -18,6 +18,7 @@ from typing import Final, assert_never, get_args
 import msgspec
 
 from fedagent import VERSION
+from fedagent.conditions.condition import Said
 from fedagent.conditions.site import DISPLACED
 from fedagent.core import agent
 from fedagent.core import commands as do
@@ -146,7 +147,9 @@ class Daemon:
 
     def _load(self) -> AgentState:
         studies, record = store.load(self._database)
-        just_started = Objection(rung=Rung.PAUSE, signal="facts", text="the daemon has just started")
+        just_started = Objection(
+            rung=Rung.PAUSE, signal="facts", said=Said("", "the daemon has just started")
+        )
         now = instant()
         state = AgentState(
             site=self._settings.site.name,

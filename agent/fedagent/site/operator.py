@@ -56,7 +56,9 @@ def _study(state: AgentState, name: str) -> control.AnyAnswer:
             text=f"no study {name!r} is known here: fedagent study list shows those that are"
         )
     study = known.announcement.study
-    return control.StudyAnswer(study=study, digest=study_digest(study).hex(), note=known.note)
+    return control.StudyAnswer(
+        study=study, digest=study_digest(study).hex(), note=known.note.text if known.note else ""
+    )
 
 
 def summary(state: AgentState) -> str:
@@ -64,4 +66,4 @@ def summary(state: AgentState) -> str:
     study = state.studies.get(state.trainer.study or "")
     if study is not None and state.trainer.stage is Stage.BUSY:
         return f"training {study.name}, round {study.round}"
-    return state.standing.text if not state.standing.go else f"idle, {len(state.studies)} studies"
+    return state.standing.said.text if not state.standing.go else f"idle, {len(state.studies)} studies"

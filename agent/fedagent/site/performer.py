@@ -13,6 +13,7 @@ from typing import assert_never
 from fedagent.core import commands as do
 from fedagent.core.state import AgentState
 from fedagent.errors import StorageError
+from fedagent.journal import tell
 from fedagent.site.hosting import Hosting
 from fedagent.site.transfers import Transfers
 from fedagent.storage.blobs import BlobFolder
@@ -67,7 +68,7 @@ class Performer:
             case do.FollowStudy(study=study):
                 self._link.subscribe([round_topic(study)])
             case do.Tell():
-                tell(command)
+                tell(log, command.said, study=command.study, round=command.round, reason=command.reason)
             case do.Fetch() | do.Grant() | do.DropBlobs():
                 self._transfer(command, state)
             case do.StartTrainer() | do.GiveJob() | do.StopJob() | do.CloseTrainer():
@@ -116,14 +117,3 @@ class Performer:
                 self._hosting.ask_checkpoint()
             case _:
                 pass  # Strike is settled, Exit ends the consumer.
-
-
-def tell(command: do.Tell) -> None:
-    """One journal record, with the fields that ``journalctl`` can select by."""
-    fields = {"study": command.study, "round": command.round, "reason": command.reason}
-    log.log(
-        command.severity,
-        "%s",
-        command.text,
-        extra={f"fedagent_{key}": value for key, value in fields.items()},
-    )

@@ -156,7 +156,7 @@ def _verdict(state: AgentState, now: Instant) -> VerdictView:
     standing, against = state.standing, state.standing.objection
     return VerdictView(
         go=standing.go,
-        text=standing.text,
+        text=standing.said.text,
         since=standing.since,
         until=verdict_until(state, now),
         signal=against.signal if against else None,

@@ -7,11 +7,11 @@ Rule: derived from the state, never stored; each phase has its words here.
 from collections.abc import Mapping
 from typing import Final, NamedTuple, assert_never
 
+from fedagent.conditions.site import OBSERVING
 from fedagent.core.agent import SILENT_S
 from fedagent.core.facts import Instant
 from fedagent.core.governor import lasts_until
 from fedagent.core.occupancy import START_LIMIT_S
-from fedagent.core.participation import OBSERVING
 from fedagent.core.round import Phase
 from fedagent.core.state import AgentState, Stage, StudyState, TrainerState
 from fedagent.transport.outage import LinkStatus
@@ -82,7 +82,7 @@ def verdict_until(state: AgentState, now: Instant) -> float | None:
 
 def _approval(state: AgentState, study: StudyState) -> Wait:
     if state.observe:
-        return Wait(f"nothing: {OBSERVING}")
+        return Wait(f"nothing: {OBSERVING()}")
     return Wait(f"this site's administrator: {study.note or 'the approvals are being read'}")
 
 
@@ -98,7 +98,7 @@ def _aggregator(state: AgentState, link: LinkStatus, now: Instant) -> Wait | Non
 def _trainer(state: AgentState, study: StudyState, now: Instant) -> Wait:
     trainer = state.trainer
     if not state.standing.go:
-        return Wait(f"the machine: {state.standing.text}", verdict_until(state, now))
+        return Wait(f"the machine: {state.standing.said}", verdict_until(state, now))
     match trainer.stage:
         case Stage.BUSY | Stage.FROZEN | Stage.VACATING:
             return _job(trainer, study)

@@ -62,7 +62,7 @@ class Ready(Frame, frozen=True, tag="ready"):
     snapshots: Annotated[tuple[SnapshotEntry, ...], Meta(max_length=256)] = ()
 
 
-class JobRefused(Frame, frozen=True, tag="job-refused"):
+class JobRefused(Frame, frozen=True, tag="job-refused", omit_defaults=True):
     """The supervisor will not train this: nothing was read but the approval and the announcement."""
 
     study: Name
@@ -99,7 +99,7 @@ class JobSealed(Frame, frozen=True, tag="job-sealed"):
     norm: NotNegative
 
 
-class JobFailed(Frame, frozen=True, tag="job-failed"):
+class JobFailed(Frame, frozen=True, tag="job-failed", omit_defaults=True):
     """The worker crashed, gave what the gate refuses, or found that the data do not fit."""
 
     study: Name
@@ -188,7 +188,7 @@ class WorkerDone(Frame, frozen=True, tag="worker-done"):
     metrics: Annotated[tuple[MetricValue, ...], Meta(max_length=32)]
 
 
-class WorkerFailed(Frame, frozen=True, tag="worker-failed"):
+class WorkerFailed(Frame, frozen=True, tag="worker-failed", omit_defaults=True):
     """From the worker: it cannot do this job, and why (never a patient's value)."""
 
     reason: Reason

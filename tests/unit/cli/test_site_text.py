@@ -85,7 +85,7 @@ def test_a_study_that_nobody_approved() -> None:
     assert shown(waiting())[-3:] == [
         "  state     waiting for approval for 12 min, since 15:06:40",
         (
-            "  waits for this site's administrator: study heart-1 is not approved here:"
+            "  waits for this site's administrator: study heart-1 is not approved here;"
             " sudo fedagent study approve heart-1 --dataset NAME"
         ),
         "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
@@ -101,7 +101,7 @@ def test_a_worker_that_crashed() -> None:
     assert lines[-3:] == [
         "  waits for the trainer to be started again after it failed (until 15:18:41, 1 s from now)",
         "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
-        "  error     the last, 1 s ago, at 15:18:39: the trainer ended: killed by signal 9",
+        "  error     the last, 1 s ago, at 15:18:39: the trainer ended: killed by signal 9 [FA5001]",
     ]
     assert not any(line.startswith("error") for line in lines)  # the study has said it
 
@@ -111,7 +111,7 @@ def test_a_site_that_declined() -> None:
         "  state     declined for 12 min, since 15:06:40",
         "  waits for the next round: this site takes no part in this one",
         "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
-        "  error     the last, 12 min ago, at 15:06:40: the loss is NaN",
+        "  error     the last, 12 min ago, at 15:06:40: the loss is NaN [FA7063]",
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_study_is_shown_as_what_it_runs_reads_and_sends(
         "local work  2 epochs a round, batches of 32",
         "rounds      10, sites clinic-a, clinic-b, clinic-c, at least 2 of them",
         f"leaves      the model's update (encrypted to the aggregator), clipped to a norm of 1.5, {NUMBERS}",
-        "now         study heart-1 is not approved here: sudo fedagent study approve heart-1 --dataset NAME",
+        "now         study heart-1 is not approved here; sudo fedagent study approve heart-1 --dataset NAME",
     ]
 
 

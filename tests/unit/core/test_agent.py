@@ -174,14 +174,14 @@ def test_a_change_of_the_verdict_is_told_to_all() -> None:
     busy: list[Step] = [(second, sampled(second, cpu_others_ratio=0.5)) for second in (1, 2)]
     _, done = play(state, busy, expect=["send presence"])
     (tell,) = only(do.Tell, done)
-    assert (tell.text, tell.reason) == ("no training: others use 50% of the CPU, above 25%", "cpu")
+    assert (tell.said.text, tell.reason) == ("no training: others use 50% of the CPU, above 25%", "cpu")
 
 
 def test_a_change_of_the_verdict_is_told_here_where_there_is_no_broker() -> None:
     quiet: list[Step] = [(1, sampled(1)), (11, sampled(11))]
     _, done = play(fetching(), quiet, expect=[])
     (tell,) = only(do.Tell, done)
-    assert (tell.text, tell.reason) == ("training is allowed", None)
+    assert (tell.said.text, tell.reason) == ("training is allowed", None)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_pause_is_told_and_remembered() -> None:
     pause = ManualPause(by="anna", reason="MRI")
     state, done = play(msgspec.structs.replace(fetching(), standing=GO), [on.PauseAsked(pause=pause)])
     assert state.record.pause == pause
-    assert told(done) == ["paused by anna", "no training: paused by anna: MRI"]
+    assert told(done) == ["paused by anna: MRI", "no training: paused by anna: MRI"]
     assert not state.standing.go
 
 
@@ -336,7 +336,9 @@ def test_a_study_goes_on_after_a_restart(
     before = begin()
     study = resumed(msgspec.structs.replace(site(), studies=before.studies), blobs, at(99)).studies[NAME]
     assert study.phase is phase
-    assert study.note == (before.studies[NAME].note if note is None else note)
+    assert (study.note if note is None else str(study.note or "")) == (
+        before.studies[NAME].note if note is None else note
+    )
     if phase is not Phase.SPOOLED:
         assert (study.offer, study.update) == (None, b"")
 

@@ -4,6 +4,7 @@
 import msgspec
 import pytest
 
+from fedagent.conditions.site import BEYOND_APPROVAL, CHANGED_SINCE_APPROVAL, NOT_APPROVED
 from fedagent.core.approval import Approval, objection
 from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
@@ -24,9 +25,7 @@ def test_an_approved_study_may_train(round_number: int) -> None:
 
 
 def test_without_an_approval_nothing_may() -> None:
-    text = objection(STUDY, 1, None, RoundKind.EVALUATE)
-    assert text is not None
-    assert "sudo fedagent study approve heart-1" in text
+    assert objection(STUDY, 1, None, RoundKind.EVALUATE) == NOT_APPROVED(study="heart-1")
 
 
 @pytest.mark.parametrize(
@@ -40,9 +39,8 @@ def test_without_an_approval_nothing_may() -> None:
     ids=["seed", "purpose", "rounds", "another study"],
 )
 def test_a_study_that_was_changed_is_not_approved(study: object) -> None:
-    text = objection(msgspec.convert(study, type(STUDY)), 1, APPROVAL, RoundKind.EVALUATE)
-    assert text is not None
-    assert "was changed after its approval" in text
+    changed = msgspec.convert(study, type(STUDY))
+    assert objection(changed, 1, APPROVAL, RoundKind.EVALUATE) == CHANGED_SINCE_APPROVAL(study=changed.name)
 
 
 def test_the_right_digest_under_another_name_is_no_approval() -> None:
@@ -65,10 +63,9 @@ def test_the_right_digest_under_another_name_is_no_approval() -> None:
     ],
 )
 def test_rounds_end_where_the_approval_does(rounds: int | None, round_number: int, *, allowed: bool) -> None:
-    text = objection(
-        STUDY, round_number, msgspec.structs.replace(APPROVAL, rounds=rounds), RoundKind.EVALUATE
-    )
-    assert (text is None) == allowed
+    approval = msgspec.structs.replace(APPROVAL, rounds=rounds)
+    beyond = BEYOND_APPROVAL(round=round_number, study="heart-1", rounds=rounds or STUDY.federation.rounds)
+    assert objection(STUDY, round_number, approval, RoundKind.EVALUATE) == (None if allowed else beyond)
 
 
 @pytest.mark.parametrize(

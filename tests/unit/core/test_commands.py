@@ -14,10 +14,6 @@ def test_a_severity_is_the_one_of_logging(severity: Severity) -> None:
     assert logging.getLevelName(severity) == severity.name
 
 
-def test_a_record_is_a_change_of_state_unless_it_says_more() -> None:
-    assert do.Tell(text="connected").severity is Severity.INFO
-
-
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_a_command_is_a_value(kind: type[do.Command]) -> None:
     assert kind.__struct_config__.frozen

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedagent.conditions.site import CPU_BUSY, MEMORY_SHORT
 from fedagent.core.facts import Facts
 from fedagent.core.governor import (
     ManualPause,
@@ -52,7 +53,7 @@ def judged(
             {"memory_available_mib": None},
             "memory",
             Rung.PAUSE,
-            "available memory cannot be read",
+            "available memory cannot be read; look at /proc/meminfo",
             id="memory unreadable",
         ),
         pytest.param({"disk_free_mib": 512}, None, None, None, id="just enough disk"),
@@ -60,14 +61,14 @@ def judged(
             {"disk_free_mib": 511},
             "disk",
             Rung.PAUSE,
-            "511 MiB free on the disk, 512 MiB must stay free",
+            "511 MiB free on the disk, 512 MiB must stay free; free space there",
             id="disk short",
         ),
         pytest.param(
             {"disk_free_mib": None},
             "disk",
             Rung.PAUSE,
-            "the room on the disk cannot be read",
+            "the room on the disk cannot be read; look at the disk below the state folder",
             id="disk unreadable",
         ),
         pytest.param({"cpu_others_ratio": 0.15}, None, None, None, id="CPU at the threshold to enter"),
@@ -82,7 +83,7 @@ def judged(
             {"cpu_others_ratio": None},
             "cpu",
             Rung.PAUSE,
-            "the use of the CPU cannot be read",
+            "the use of the CPU cannot be read; look at /proc/stat",
             id="CPU unreadable",
         ),
         pytest.param(
@@ -98,7 +99,7 @@ def test_the_machine_is_judged(
     changes: dict[str, object], signal: str | None, rung: Rung | None, text: str | None
 ) -> None:
     found = judged(facts(**changes))
-    assert (found and found.signal, found and found.rung, found and found.text) == (signal, rung, text)
+    assert (found and found.signal, found and found.rung, found and found.said.text) == (signal, rung, text)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_what_was_seen_expires(seen: Facts | None, objects: bool) -> None:
     found = judged(seen, seconds=POLICY.facts_expire_s)
     assert (found is not None) is objects
     if found is not None:
-        assert (found.signal, found.text) == ("facts", "the state of the machine is not known")
+        assert (found.signal, found.said.text) == ("facts", "the state of the machine is not known")
 
 
 # --- fedagent pause -------------------------------------------------------------------------------------------------
@@ -173,7 +174,7 @@ def test_what_was_seen_expires(seen: Facts | None, objects: bool) -> None:
 )
 def test_a_pause_holds_until_its_end(pause: ManualPause | None, text: str | None) -> None:
     found = judged(facts(), pause=pause)
-    assert (found and found.text) == text
+    assert (found and found.said.text) == text
 
 
 def test_a_pause_is_named_even_where_nothing_is_known() -> None:
@@ -217,13 +218,13 @@ def test_training_keeps_to_its_hours(
     assert (found is None) is inside
     if found is not None:
         assert (found.signal, found.rung) == ("windows", Rung.VACATE)
-        assert found.text == "outside the hours in which training is allowed"
+        assert found.said.text == "outside the hours in which training is allowed"
 
 
 # --- the verdict ----------------------------------------------------------------------------------------------------
 
-CPU = Objection(rung=Rung.PAUSE, signal="cpu", text="others use the CPU", repeats=2)
-MEMORY = Objection(rung=Rung.VACATE, signal="memory", text="no memory")
+CPU = Objection(rung=Rung.PAUSE, signal="cpu", said=CPU_BUSY(used=0.9, threshold=0.25), repeats=2)
+MEMORY = Objection(rung=Rung.VACATE, signal="memory", said=MEMORY_SHORT(available_mib=10, needed_mib=1024))
 SLOW = GovernorSettings(resume_after_s=10.0)
 
 
@@ -243,7 +244,7 @@ def test_one_busy_sample_does_not_pause_training() -> None:
 def test_two_busy_samples_in_a_row_pause_training() -> None:
     standing = settled(GO, (1, CPU), (2, CPU))
     assert standing == Standing(go=False, objection=CPU, since=at(2).wall)
-    assert standing.text == CPU.text
+    assert standing.said == CPU.said
 
 
 def test_an_idle_sample_between_two_busy_ones_forgives_the_first() -> None:
@@ -262,7 +263,7 @@ def test_training_returns_only_after_a_quiet_time() -> None:
     waiting = settled(NO, (1, None))
     assert waiting.objection is not None
     assert (waiting.go, waiting.clear_since, waiting.since) == (False, at(1).monotonic, NO.since)
-    assert waiting.text == "idle, waiting 10 s before training"
+    assert waiting.said.text == "idle, waiting 10 s before training"
     nearly = settled(waiting, (10.9, None))
     assert nearly.objection is not None
     assert (nearly.go, nearly.objection.value, nearly.objection.threshold) == (False, 9.9, 10.0)
@@ -287,7 +288,7 @@ def test_no_quiet_time_means_at_once() -> None:
     ],
 )
 def test_a_verdict_has_words(standing: Standing, text: str) -> None:
-    assert standing.text == text
+    assert standing.said.text == text
 
 
 OBJECTIONS = st.sampled_from([None, CPU, MEMORY, msgspec.structs.replace(CPU, repeats=5)])
@@ -305,7 +306,7 @@ def test_the_verdict_is_no_only_with_a_reason_and_go_only_after_the_quiet_time(
             objected = now
         if not standing.go:
             assert standing.objection is not None
-            assert standing.objection.text
+            assert standing.objection.said.text
         elif not before.go:
             assert now - objected >= SLOW.resume_after_s - 1e-6  # the clock's own rounding
 

@@ -8,6 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from fedagent.conditions.table import TABLE
 from fedagent.core import agent
 from fedagent.core import commands as do
 from fedagent.core import events as on
@@ -252,8 +253,8 @@ class Site(RuleBasedStateMachine):
             case do.Exit():
                 assert self.state.stopping
                 assert not self.alive
-            case do.Tell(text=text):
-                assert text
+            case do.Tell(said=said):
+                assert said.code in TABLE
             case _:
                 pass
 
@@ -262,7 +263,7 @@ class Site(RuleBasedStateMachine):
     @invariant()
     def every_no_has_its_reason(self) -> None:
         standing = self.state.standing
-        assert standing.go or (standing.objection is not None and standing.objection.text)
+        assert standing.go or (standing.objection is not None and standing.objection.said.text)
 
     @invariant()
     def the_trainer_is_as_the_core_thinks(self) -> None:

@@ -320,7 +320,7 @@ def test_a_trainer_that_fails_waits_twice_as_long_each_time(failures: int, delay
 def test_a_trainer_that_does_not_come_counts_as_a_failure_and_is_told() -> None:
     state, done = play(starting(), [(61, on.Woke())])
     assert state.trainer.failures == 1
-    assert told(done) == ["no trainer came within 60 s"]
+    assert told(done) == ["no trainer came within 60 s; see journalctl -u fedagent-trainer"]
     assert state.record.error is not None
     play(going(state), [(62.9, on.Woke()), (63, on.Woke())], expect=["start trainer"])
 
@@ -374,7 +374,7 @@ def test_the_time_in_which_training_gave_way_is_counted(
 def test_the_journal_says_why_training_paused_and_ended() -> None:
     _, done = play(training(), PAUSED)
     (tell, _verdict) = only(do.Tell, done)
-    assert tell.text == "training paused: others use 90% of the CPU, above 25%"
+    assert tell.said.text == "training paused: others use 90% of the CPU, above 25%"
     assert (tell.study, tell.round, tell.reason) == (NAME, 1, "cpu")
     _, done = play(frozen(), [(4, sampled(4, **NO_MEMORY))])
     assert told(done)[0].startswith("trainer ended: 10 MiB memory available")

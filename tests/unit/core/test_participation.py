@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 import pytest
 
-from fedagent.conditions.condition import Severity
+from fedagent.conditions.condition import Said, Severity
+from fedagent.conditions.site import CHANGED_SINCE_APPROVAL, NOT_FINITE, ROUND_CLOSED
+from fedagent.conditions.table import TABLE
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core.participation import drop_blobs, positions
@@ -139,8 +141,8 @@ def test_an_event_has_its_effect_in_each_phase(what: str, phase: Phase) -> None:
     assert the(state).phase is then
     for tell in only(do.Tell, done):
         assert (tell.study, tell.round) in {(None, None), (NAME, 1), (NAME, 2)}
-        assert (tell.study == NAME) is ("study heart-1" in tell.text)
-        assert tell.reason is not None or tell.severity is Severity.INFO
+        assert (tell.study == NAME) is ("study heart-1" in tell.said.text)
+        assert tell.reason is not None or TABLE[tell.said.code].severity is Severity.INFO
     for fetch in only(do.Fetch, done):
         assert fetch == do.Fetch(study=NAME, reference=the(state).announcement.model)
 
@@ -178,8 +180,8 @@ def test_a_changed_study_needs_a_new_approval() -> None:
     changed = named(NAME, purpose="Something else.")
     state, done = play(training(), [heard(announcement(2, changed))])
     assert the(state).phase is Phase.UNAPPROVED
-    assert the(state).note.startswith("study heart-1 was changed after its approval")
-    assert the(state).note in told(done)
+    assert the(state).note == CHANGED_SINCE_APPROVAL(study=NAME)
+    assert str(the(state).note) in told(done)
 
 
 def test_the_end_of_a_study_is_told() -> None:
@@ -257,12 +259,12 @@ def test_what_is_needed_stays_on_the_disk(begin: Callable[[], AgentState], keep:
     ("text", "note"),
     [
         pytest.param("closed at its deadline", "closed at its deadline", id="in the aggregator's words"),
-        pytest.param("", "round closed", id="in ours, where it has none"),
+        pytest.param("", "the round is over, or was worked on already", id="in ours, where it has none"),
     ],
 )
 def test_a_refusal_has_a_reason(text: str, note: str) -> None:
     state, done = play(sending(), [refusal(text=text)])
-    assert the(state).note == note
+    assert the(state).note == Said(ROUND_CLOSED.code, note)
     assert told(done) == [f"study heart-1: the aggregator ended our part in round 1: {note}"]
 
 
@@ -274,8 +276,9 @@ def test_a_failed_job_is_declined_with_its_reason_and_the_trainers_words_stay_he
     state, done = play(training(), [progressed(), failed()])
     (posted,) = [each.message for each in only(do.Post, done)]
     assert posted == decline(m.Reason.NOT_FINITE)
-    assert the(state).note == "the loss is NaN"
-    assert the(state).error == state.record.error == LastError(code="", text="the loss is NaN", at=at(0).wall)
+    assert the(state).note == Said(NOT_FINITE.code, "the loss is NaN")
+    error = LastError(code=NOT_FINITE.code, text="the loss is NaN", at=at(0).wall)
+    assert the(state).error == state.record.error == error
     assert told(done)[-1] == "study heart-1: round 1 declined: the loss is NaN"
 
 
@@ -298,8 +301,8 @@ def test_a_delivered_update_that_the_fold_cannot_use_is_declined_with_its_reason
     refused = m.Refusal(study=NAME, round=1, reason=m.Reason.NOT_FINITE, text="it holds NaN")
     state, done = play(delivered(), [heard(refused)])
     study = state.studies[NAME]
-    assert (study.phase, study.note) == (Phase.DECLINED, "it holds NaN")
-    assert study.error == LastError(code="", text="it holds NaN", at=at(0).wall)
+    assert (study.phase, study.note) == (Phase.DECLINED, Said(NOT_FINITE.code, "it holds NaN"))
+    assert study.error == LastError(code=NOT_FINITE.code, text="it holds NaN", at=at(0).wall)
     assert told(done) == ["study heart-1: the aggregator ended our part in round 1: it holds NaN"]
 
 

@@ -6,9 +6,8 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from fedagent.conditions.condition import Severity
+from fedagent.conditions.site import NOT_APPROVED, OBSERVING
 from fedagent.core import commands as do
-from fedagent.core.participation import OBSERVING
 from fedagent.core.round import Phase
 from fedagent.core.state import AgentState, StudyState
 from fedagent.wire import messages as m
@@ -53,10 +52,10 @@ def the(state: AgentState) -> StudyState:
 def test_a_study_that_waits_for_its_approval_says_how_to_give_it_once() -> None:
     state, done = play(known(), [heard(announcement()), approvals(), approvals()])
     warnings = [each for each in only(do.Tell, done) if each.reason == "approval"]
-    assert [each.text for each in warnings] == [the(state).note]
+    assert [each.said for each in warnings] == [the(state).note]
     assert (
-        the(state).note
-        == "study heart-1 is not approved here: sudo fedagent study approve heart-1 --dataset NAME"
+        str(the(state).note)
+        == "study heart-1 is not approved here; sudo fedagent study approve heart-1 --dataset NAME"
     )
 
 
@@ -68,7 +67,7 @@ def test_a_study_can_be_approved_before_it_is_announced() -> None:
     state, done = play(known(), [approvals(STUDY), heard(announcement())], expect=[*OPENED, *JOINED])
     (join,) = [each.message for each in only(do.Post, done)]
     assert join == m.Join(study=NAME, round=1, study_digest=study_digest(STUDY), trainer_key=KEY)
-    assert the(state).note == "waits for the model's key"
+    assert str(the(state).note) == "waits for the model's key"
 
 
 def test_an_approval_that_is_given_again_takes_the_decline_back() -> None:
@@ -87,14 +86,17 @@ def test_what_was_revoked_is_declined_with_its_reason() -> None:
     state, done = play(ready(), [approvals()])
     (posted,) = [each.message for each in only(do.Post, done)]
     assert posted == decline(m.Reason.REVOKED)
-    assert the(state).note.startswith("study heart-1 is not approved here")
-    assert [(each.severity, each.reason) for each in only(do.Tell, done)] == [(Severity.WARNING, "revoked")]
+    assert the(state).note == NOT_APPROVED(study=NAME)
+    assert [(each.said, each.reason) for each in only(do.Tell, done)] == [(the(state).note, "revoked")]
 
 
 def test_an_approval_for_fewer_rounds_ends_with_them_and_one_evaluation() -> None:
     state, _ = play(known(), [approvals(STUDY, rounds=1), heard(announcement(1)), heard(announcement(2))])
     assert the(state).phase is Phase.UNAPPROVED
-    assert the(state).note == "round 2 of study heart-1 is beyond the approved 1 rounds"
+    assert (
+        str(the(state).note)
+        == "round 2 of study heart-1 is beyond the approved 1 rounds; approve it anew to allow more"
+    )
     last = announcement(2, round_kind=m.RoundKind.EVALUATE)
     state, _ = play(known(), [approvals(STUDY, rounds=1), heard(announcement(1)), heard(last)])
     assert the(state).phase is Phase.JOINING
@@ -103,14 +105,14 @@ def test_an_approval_for_fewer_rounds_ends_with_them_and_one_evaluation() -> Non
 def test_a_site_that_observes_never_joins() -> None:
     observing = msgspec.structs.replace(known(), observe=True)
     state, done = play(observing, [approvals(STUDY), heard(announcement())], expect=OPENED)
-    assert the(state).note == OBSERVING
-    assert OBSERVING in told(done)
+    assert the(state).note == OBSERVING()
+    assert str(OBSERVING()) in told(done)
 
 
 @pytest.mark.parametrize("phase", [Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING])
 def test_a_site_that_began_to_observe_gives_its_work_up(phase: Phase) -> None:
     state, _ = play(msgspec.structs.replace(BY_PHASE[phase](), observe=True), [approvals(STUDY)])
-    assert (the(state).phase, the(state).note) == (Phase.UNAPPROVED, OBSERVING)
+    assert (the(state).phase, the(state).note) == (Phase.UNAPPROVED, OBSERVING())
 
 
 def test_each_study_is_approved_for_itself() -> None:
@@ -128,7 +130,7 @@ def test_each_study_is_approved_for_itself() -> None:
 def begun() -> AgentState:
     """Approved, and the first trainer is on its way."""
     state, _ = play(site(), [approvals(STUDY), heard(announcement())])
-    assert the(state).note == "waits for the trainer to come up once"
+    assert str(the(state).note) == "waits for the trainer to come up once"
     return starts(state)
 
 
