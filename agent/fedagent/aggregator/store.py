@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from fedagent.aggregator.metrics import RoundResult, SiteResult, round_result
 from fedagent.aggregator.rounds import Part, Round
-from fedagent.aggregator.schema import SCHEMA, VERSION
+from fedagent.aggregator.schema import SCHEMA, STEPS
 from fedagent.aggregator.tables import PartPhase, RoundPhase, StudyPhase
 from fedagent.errors import UsageError
 from fedagent.storage.database import Database
@@ -76,7 +76,7 @@ class Store:
         self.database = Database(
             path,
             SCHEMA,
-            version=VERSION,
+            steps=STEPS,
             before_commit=Failpoint.AGGREGATOR_BEFORE_COMMIT,
             after_commit=Failpoint.AGGREGATOR_AFTER_COMMIT,
         )

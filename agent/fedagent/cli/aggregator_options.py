@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+from fedagent.aggregator.schema import STEPS
 from fedagent.aggregator.settings import DEFAULT_PATH, AggregatorSettings, read_aggregator_settings
 from fedagent.aggregator.store import Store
+from fedagent.conditions.files import EARLIER_STATE
 from fedagent.errors import UnavailableError, UsageError
+from fedagent.storage.database import state_version, version_after
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -87,11 +90,14 @@ def opened_store(found: AggregatorSettings) -> Iterator[Store]:
     """The store, for reading; the daemon may run meanwhile.
 
     Raises:
-        UnavailableError: there is none yet.
+        UnavailableError: there is none yet, or it is still an earlier version's.
     """
     path = found.store
     if not path.exists():
         raise UnavailableError(f"nothing was created here yet (no {path}): fedaggregator study create FILE")
+    version = state_version(path)
+    if version < version_after(STEPS):  # the daemon that runs is still the earlier one
+        raise UnavailableError(EARLIER_STATE(path=path, found=version, known=version_after(STEPS)))
     store = Store(path)
     try:
         yield store

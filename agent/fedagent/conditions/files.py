@@ -3,7 +3,7 @@
 
 from typing import Final
 
-from fedagent.conditions.condition import Condition, Severity
+from fedagent.conditions.condition import Condition, ExitCode, Severity
 
 CANNOT_WRITE: Final = Condition(
     "FA1001", "A file cannot be written", "cannot write {path}: {reason}", "check that disk"
@@ -23,6 +23,20 @@ MAY_NOT_WRITE: Final = Condition(
 NO_SPACE: Final = Condition("FA1004", "The disk is full", "cannot write {path}: {reason}", "free space there")
 CANNOT_MAKE_FOLDER: Final = Condition(
     "FA1005", "A folder cannot be made", "cannot make the folder {path}: {reason}", "correct its permissions"
+)
+NEWER_STATE: Final = Condition(
+    "FA1006",
+    "State was written by a newer version",
+    "{path} was written by a newer fedagent (state version {found}, this one knows {known}): nothing was changed",
+    "upgrade again",
+    exit_code=ExitCode.CONFIGURATION,
+)
+EARLIER_STATE: Final = Condition(
+    "FA1007",
+    "State is still of an earlier version",
+    "{path} was written by an earlier fedagent (state version {found}, this one reads {known})",
+    "restart fedaggregator, which brings it up to date",
+    exit_code=ExitCode.UNAVAILABLE,
 )
 TOO_LITTLE_ROOM: Final = Condition(
     "FA1081",

@@ -17,8 +17,6 @@ from fedagent.storage.failpoints import Failpoint
 from fedagent.transport.mailbox import SCHEMA as MAILBOX_SCHEMA
 from fedagent.transport.outbox import SCHEMA as OUTBOX_SCHEMA
 
-VERSION: Final = 1
-
 _SCHEMA: Final = f"""
 CREATE TABLE study (name TEXT PRIMARY KEY, state BLOB NOT NULL) STRICT;
 CREATE TABLE record (only INTEGER PRIMARY KEY CHECK (only = 1), state BLOB NOT NULL) STRICT;
@@ -36,7 +34,6 @@ def open_database(folder: Path) -> Database:
     return Database(
         folder / "site.sqlite",
         _SCHEMA,
-        version=VERSION,
         before_commit=Failpoint.SITE_BEFORE_COMMIT,
         after_commit=Failpoint.SITE_AFTER_COMMIT,
     )

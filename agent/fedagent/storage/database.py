@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """One SQLite database a daemon: WAL, synchronous=FULL, one writer.
 
-Rule: what a step decides is one transaction, committed before any message about it is sent or acknowledged.
+Rule: what a step decides is one transaction, committed before any message about it is sent or acknowledged. State of an
+earlier version is brought up to date at the start, in one transaction; that of a newer one is not touched.
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
-from fedagent.conditions.files import NO_SPACE
+from fedagent.conditions.files import NEWER_STATE, NO_SPACE
 from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage.failpoints import Failpoint, reach
 
@@ -22,42 +23,49 @@ class Database:
     """An open database of a known schema version."""
 
     def __init__(
-        self, path: Path, schema: str, *, version: int, before_commit: Failpoint, after_commit: Failpoint
+        self,
+        path: Path,
+        schema: str,
+        *,
+        steps: Sequence[str] = (),
+        before_commit: Failpoint,
+        after_commit: Failpoint,
     ) -> None:
         """Opens the file, or makes it with this schema.
+
+        Args:
+            steps: the SQL that brings version 1 to 2, 2 to 3, and so on to the schema's, whose version follows from them.
 
         Raises:
             StorageError: damaged, not writable, or of a newer version.
         """
         self._before, self._after, self._path = before_commit, after_commit, path
+        version = version_after(steps)
+        found = state_version(path)
+        if found > version:
+            raise StorageError(NEWER_STATE(path=path, found=found, known=version))
         try:
             self.connection = sqlite3.connect(path, isolation_level=None)
             try:
-                self._prepare(path, schema, version)
+                self._prepare(schema if found == 0 else "; ".join(steps[found - 1 :]), version)
             except BaseException:
                 self.connection.close()
                 raise
         except sqlite3.Error as error:
-            if _is_full(error):
-                raise NoSpaceError(NO_SPACE(path=path, reason=error)) from error
-            raise StorageError(f"cannot open {path}: {error}; check the disk and the file's owner") from error
+            raise _unopened(path, error) from error
         path.chmod(0o600)
 
-    def _prepare(self, path: Path, schema: str, version: int) -> None:
+    def _prepare(self, script: str, version: int) -> None:
         connection = self.connection
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-        (found,) = connection.execute("PRAGMA user_version").fetchone()
-        if found > version:
-            raise StorageError(
-                f"{path} was written by a newer fedagent (state version {found}, this one knows {version}): upgrade again"
-            )
-        if found == 0:
-            connection.executescript(f"BEGIN; {schema}; PRAGMA user_version={version}")
+        if script:
+            connection.executescript(f"BEGIN; {script}; PRAGMA user_version={version}")
             reach(self._before)
             connection.execute("COMMIT")
             reach(self._after)
+        # Only now: a step may put a table in another's place (sqlite.org/lang_altertable.html, section 7).
+        connection.execute("PRAGMA foreign_keys=ON")
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -95,3 +103,32 @@ class Database:
 
 def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) in _FULL  # absent where the module itself objects
+
+
+def version_after(steps: Sequence[str]) -> int:
+    """The version of the state that these steps lead to."""
+    return 1 + len(steps)
+
+
+def state_version(path: Path) -> int:
+    """Of a database's tables; 0 where there are none. Neither the file nor its log is changed, as opening it would.
+
+    Raises:
+        StorageError: the file cannot be read, or is none.
+    """
+    if not path.exists():
+        return 0
+    log = path.with_name(f"{path.name}-wal")
+    is_left = log.exists() and log.stat().st_size > 0  # by a process that was killed
+    how = "mode=ro" if is_left else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as connection:
+            return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: sqlite3.Error) -> StorageError:
+    if _is_full(error):
+        return NoSpaceError(NO_SPACE(path=path, reason=error))
+    return StorageError(f"cannot open {path}: {error}; check the disk and the file's owner")

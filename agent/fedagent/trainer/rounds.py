@@ -16,6 +16,7 @@ from fedagent.conditions.trainer import DAMAGED_ROUNDS, ROUND_IS_OLDER, SEALED_F
 from fedagent.errors import StorageError
 from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
+from fedagent.storage.versions import refuse_newer
 from fedagent.wire.codec import encode
 from fedagent.wire.messages import Announcement
 from fedagent.wire.study import study_digest
@@ -57,7 +58,9 @@ class RoundLedger:
         self._path = path
         try:
             disk.sync_folder(path.parent)  # what a process that was killed renamed there counts from here on
-            self._file = msgspec.json.decode(path.read_bytes(), type=RoundFile)
+            data = path.read_bytes()
+            refuse_newer(path, data, VERSION)
+            self._file = msgspec.json.decode(data, type=RoundFile)
         except FileNotFoundError:
             self._file = RoundFile()
         except (msgspec.MsgspecError, UnicodeDecodeError, OSError) as error:

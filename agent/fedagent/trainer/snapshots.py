@@ -17,10 +17,13 @@ from fedagent.errors import StorageError
 from fedagent.storage import disk
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.storage.files import make_private_folder, write_atomically
+from fedagent.storage.versions import refuse_newer
 from fedagent.trainer.datasets import ColumnType
 
 PATIENT: Final = "__patient"
 SPLIT: Final = "__split"
+VERSION: Final = 1
+"""Of the notes, and of what the files beside them hold."""
 
 
 class SnapshotColumn(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +47,7 @@ class SnapshotNote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     created_at: str
     sources: tuple[str, ...]
     definition: str
-    version: Literal[1] = 1
+    version: Literal[1] = VERSION
 
 
 class SnapshotRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +95,10 @@ class SnapshotStore:
         try:
             name = pointer.read_text(encoding="ascii").strip()
             digest = bytes.fromhex(name)
-            note = msgspec.json.decode(pointer.with_name(f"{name}.json").read_bytes(), type=SnapshotNote)
+            beside = pointer.with_name(f"{name}.json")
+            data = beside.read_bytes()
+            refuse_newer(beside, data, VERSION)
+            note = msgspec.json.decode(data, type=SnapshotNote)
         except FileNotFoundError as error:
             if Path(error.filename) == pointer:
                 return None

@@ -11,12 +11,20 @@ from pathlib import Path
 import pytest
 
 from fedagent.errors import NoSpaceError, StorageError
-from fedagent.storage.database import Database
+from fedagent.storage.database import Database, state_version
 from fedagent.storage.failpoints import Failpoint
 from tests.fakes.small_disk import small_disk
 
 SCHEMA = "CREATE TABLE fact (text TEXT PRIMARY KEY) STRICT"
 
+NEXT = "CREATE TABLE fact (text TEXT PRIMARY KEY, length INTEGER NOT NULL) STRICT"
+STEP = """
+CREATE TABLE new_fact (text TEXT PRIMARY KEY, length INTEGER NOT NULL) STRICT;
+INSERT INTO new_fact SELECT text, length(text) FROM fact;
+DROP TABLE fact;
+ALTER TABLE new_fact RENAME TO fact
+"""
+"""To version 2."""
 
 COMMIT = """
 import sys
@@ -24,16 +32,16 @@ from pathlib import Path
 from fedagent.storage.database import Database
 from fedagent.storage.failpoints import Failpoint
 points = {"before_commit": Failpoint.SITE_BEFORE_COMMIT, "after_commit": Failpoint.SITE_AFTER_COMMIT}
-with Database(Path(sys.argv[1]), sys.argv[2], version=1, **points).transaction() as connection:
+with Database(Path(sys.argv[1]), sys.argv[2], **points).transaction() as connection:
     connection.execute("INSERT INTO fact VALUES ('kept')")
 """
 
 
-def opened(path: Path, version: int = 1) -> Database:
+def opened(path: Path, schema: str = SCHEMA, steps: tuple[str, ...] = ()) -> Database:
     return Database(
         path,
-        SCHEMA,
-        version=version,
+        schema,
+        steps=steps,
         before_commit=Failpoint.SITE_BEFORE_COMMIT,
         after_commit=Failpoint.SITE_AFTER_COMMIT,
     )
@@ -76,9 +84,107 @@ def test_a_transaction_that_fails_changes_nothing(state_folder: Path) -> None:
 
 
 def test_a_newer_version_is_refused(state_folder: Path) -> None:
-    opened(state_folder / "state.db", version=2).close()
+    path = state_folder / "state.db"
+    opened(path, NEXT, (STEP,)).close()
+    before = contents(state_folder)
+    with pytest.raises(StorageError) as refused:
+        opened(path)
+    said = "was written by a newer fedagent (state version 2, this one knows 1): nothing was changed; upgrade again"
+    assert str(refused.value) == f"{path} {said}"
+    assert refused.value.exit_code == 78
+    assert contents(state_folder) == before
+
+
+def test_a_newer_version_whose_program_was_killed_is_not_touched(state_folder: Path) -> None:
+    """Its log may hold what its file lacks, the version too; SQLite's index of the log (-shm) is made by whoever reads."""
+    path = state_folder / "state.db"
+    opened(path).close()
+    environment = {
+        **os.environ,
+        "FEDAGENT_FAILPOINT": "site-after-commit",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    command = [sys.executable, "-c", UPGRADE, str(path), NEXT, STEP]
+    died = subprocess.run(command, env=environment, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert path.with_name("state.db-wal").stat().st_size > 0
+    before = contents(state_folder)
     with pytest.raises(StorageError, match="newer fedagent"):
-        opened(state_folder / "state.db")
+        opened(path)
+    assert contents(state_folder) == before
+
+
+# --- an earlier version ---------------------------------------------------------------------------------------------
+
+UPGRADE = """
+import sys
+from pathlib import Path
+from fedagent.storage.database import Database
+from fedagent.storage.failpoints import Failpoint
+points = {"before_commit": Failpoint.SITE_BEFORE_COMMIT, "after_commit": Failpoint.SITE_AFTER_COMMIT}
+Database(Path(sys.argv[1]), sys.argv[2], steps=(sys.argv[3],), **points)
+"""
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if not path.name.endswith("-shm")}
+
+
+@pytest.fixture
+def earlier(state_folder: Path) -> Path:
+    """A database of version 1 with a row."""
+    path = state_folder / "state.db"
+    database = opened(path)
+    with database.transaction() as connection:
+        connection.execute("INSERT INTO fact VALUES ('kept')")
+    database.close()
+    return path
+
+
+def rows(database: Database) -> list[tuple[object, ...]]:
+    return database.connection.execute("SELECT * FROM fact").fetchall()
+
+
+def test_state_of_an_earlier_version_is_brought_up_to_date(earlier: Path) -> None:
+    for _ in range(2):
+        database = opened(earlier, NEXT, (STEP,))
+        assert rows(database) == [("kept", 4)]
+        database.close()
+        assert state_version(earlier) == 2
+
+
+def test_all_steps_are_made_that_lack(earlier: Path) -> None:
+    last = "UPDATE fact SET length = length + 1"
+    database = opened(earlier, NEXT, (STEP, last))
+    assert rows(database) == [("kept", 5)]
+    database.close()
+    database = opened(earlier, NEXT, (STEP, last, last))
+    assert rows(database) == [("kept", 6)]
+    database.close()
+
+
+def test_a_step_that_fails_leaves_the_earlier_version(earlier: Path) -> None:
+    with pytest.raises(StorageError, match=r"cannot open .*state\.db"):
+        opened(earlier, NEXT, (STEP + "; DROP TABLE no_table",))
+    assert state_version(earlier) == 1
+    database = opened(earlier)
+    assert facts(database) == ["kept"]
+    database.close()
+
+
+@pytest.mark.parametrize(("point", "version"), [("site-before-commit", 1), ("site-after-commit", 2)])
+def test_a_program_killed_on_its_way_up_leaves_the_earlier_version_or_its_own(
+    earlier: Path, point: str, version: int
+) -> None:
+    environment = {**os.environ, "FEDAGENT_FAILPOINT": point, "PYTHONPATH": os.pathsep.join(sys.path)}
+    died = subprocess.run(
+        [sys.executable, "-c", UPGRADE, str(earlier), NEXT, STEP], env=environment, check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    assert state_version(earlier) == version
+    database = opened(earlier, NEXT, (STEP,))
+    assert rows(database) == [("kept", 4)]
+    database.close()
 
 
 def test_a_damaged_file_is_named(state_folder: Path) -> None:

@@ -36,7 +36,6 @@ def opened(path: Path) -> Database:
     return Database(
         path,
         SCHEMA,
-        version=1,
         before_commit=Failpoint.SITE_BEFORE_COMMIT,
         after_commit=Failpoint.SITE_AFTER_COMMIT,
     )

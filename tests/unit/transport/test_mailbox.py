@@ -28,7 +28,6 @@ def databases(state_folder: Path) -> Iterator[Callable[[str], Database]]:
             Database(
                 state_folder / f"{name}.db",
                 SCHEMA,
-                version=1,
                 before_commit=Failpoint.SITE_BEFORE_COMMIT,
                 after_commit=Failpoint.SITE_AFTER_COMMIT,
             )

@@ -18,7 +18,6 @@ def database(state_folder: Path) -> Iterator[Database]:
     made = Database(
         state_folder / "state.db",
         SCHEMA,
-        version=1,
         before_commit=Failpoint.SITE_BEFORE_COMMIT,
         after_commit=Failpoint.SITE_AFTER_COMMIT,
     )

@@ -1,0 +1,11 @@
+CREATE TABLE instance ( number INTEGER PRIMARY KEY, site TEXT NOT NULL, instance BLOB NOT NULL, twin INTEGER NOT NULL DEFAULT 0, UNIQUE (site, instance) ) STRICT;
+CREATE TABLE model ( study TEXT NOT NULL REFERENCES study (name), number INTEGER NOT NULL, reference BLOB NOT NULL, manifest BLOB NOT NULL, key BLOB NOT NULL, made_at REAL NOT NULL, PRIMARY KEY (study, number) ) STRICT;
+CREATE TABLE outbox ( number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, message BLOB NOT NULL, site TEXT ) STRICT;
+CREATE TABLE part ( study TEXT NOT NULL, round INTEGER NOT NULL, site TEXT NOT NULL, phase TEXT NOT NULL, since REAL NOT NULL, trainer_key BLOB, blob BLOB, reason TEXT, text TEXT NOT NULL, progress TEXT NOT NULL DEFAULT '', PRIMARY KEY (study, round, site) ) STRICT, WITHOUT ROWID;
+CREATE TABLE result ( study TEXT NOT NULL, round INTEGER NOT NULL, site TEXT NOT NULL, rows INTEGER NOT NULL, snapshot BLOB NOT NULL, metrics BLOB NOT NULL, PRIMARY KEY (study, round, site) ) STRICT;
+CREATE TABLE round ( study TEXT NOT NULL REFERENCES study (name), number INTEGER NOT NULL, kind TEXT NOT NULL, quorum INTEGER NOT NULL, deadline_s REAL NOT NULL, opened_at REAL NOT NULL, deadline_at REAL NOT NULL, phase TEXT NOT NULL, since REAL NOT NULL, extensions INTEGER NOT NULL, closed_at REAL, reason TEXT NOT NULL, PRIMARY KEY (study, number) ) STRICT;
+CREATE TABLE seen (sender TEXT, topic TEXT, sequence INTEGER NOT NULL, PRIMARY KEY (sender, topic)) STRICT, WITHOUT ROWID;
+CREATE TABLE sequence (only INTEGER PRIMARY KEY CHECK (only = 1), next INTEGER NOT NULL) STRICT;
+CREATE TABLE site ( name TEXT PRIMARY KEY, online INTEGER NOT NULL, since REAL NOT NULL, version TEXT NOT NULL, verdict TEXT NOT NULL DEFAULT '', reason TEXT NOT NULL DEFAULT '', heard_at REAL NOT NULL, training_expected_at REAL, error_code TEXT NOT NULL DEFAULT '', error_text TEXT NOT NULL DEFAULT '', error_at REAL ) STRICT;
+CREATE TABLE study ( name TEXT PRIMARY KEY, definition BLOB NOT NULL, phase TEXT NOT NULL, created_at REAL NOT NULL, since REAL NOT NULL, reason TEXT NOT NULL DEFAULT '' ) STRICT;
+CREATE TABLE upload ( study TEXT NOT NULL, round INTEGER NOT NULL, site TEXT NOT NULL, blob BLOB NOT NULL, manifest BLOB NOT NULL, key BLOB NOT NULL, rows INTEGER NOT NULL, PRIMARY KEY (study, round, site) ) STRICT;
