@@ -123,5 +123,5 @@ test-faults: .venv/installed ## tests/faults: kill, cut and fill at every failpo
 	$(call suite,faults)
 	FEDAGENT_MODEL_RUNS=$(MODEL_RUNS) $(PYTEST) tests/component/test_federation_model.py
 
-test-system: .venv/installed ## tests/system: packages, units and whole machines (long, as root)
+test-system: .venv/installed ## tests/system: the units on booted Debian machines (as root, with debootstrap and systemd-nspawn)
 	$(call suite,system)
