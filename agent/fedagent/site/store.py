@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the site daemon keeps over restarts: its studies, its record, its outbox and its correspondence.
 
-Rule: ``save`` runs inside the step's one transaction and writes only what the step changed.
+Rule: a change of a table, or of ``StudyState`` or ``Record`` by more than a field with a default, is a step that brings the
+version before to it; a step that was released is not changed any more. ``save`` runs inside the step's one transaction and writes only what the step changed.
 """
 
 import sqlite3
@@ -24,6 +25,9 @@ CREATE TABLE record (only INTEGER PRIMARY KEY CHECK (only = 1), state BLOB NOT N
 {OUTBOX_SCHEMA}
 """
 
+STEPS: Final = ("UPDATE study SET state = without_field(state, 'note')",)
+"""To version 2: a note is a condition; the next step writes it anew."""
+
 
 def open_database(folder: Path) -> Database:
     """The daemon's database below its state folder.
@@ -34,6 +38,7 @@ def open_database(folder: Path) -> Database:
     return Database(
         folder / "site.sqlite",
         _SCHEMA,
+        steps=STEPS,
         before_commit=Failpoint.SITE_BEFORE_COMMIT,
         after_commit=Failpoint.SITE_AFTER_COMMIT,
     )

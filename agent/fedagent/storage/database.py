@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from fedagent.conditions.files import NEWER_STATE, NO_SPACE
 from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage.failpoints import Failpoint, reach
@@ -34,7 +36,7 @@ class Database:
         """Opens the file, or makes it with this schema.
 
         Args:
-            steps: the SQL that brings version 1 to 2, 2 to 3, and so on to the schema's, whose version follows from them.
+            steps: the SQL (with ``without_field(data, name)``) that brings version 1 to 2, 2 to 3, and so on to the schema's, whose version follows from them.
 
         Raises:
             StorageError: damaged, not writable, or of a newer version.
@@ -60,6 +62,7 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         if script:
+            connection.create_function("without_field", 2, _without_field, deterministic=True)
             connection.executescript(f"BEGIN; {script}; PRAGMA user_version={version}")
             reach(self._before)
             connection.execute("COMMIT")
@@ -103,6 +106,12 @@ class Database:
 
 def _is_full(error: sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) in _FULL  # absent where the module itself objects
+
+
+def _without_field(data: bytes, name: str) -> bytes:
+    """For the steps' SQL: a Struct's MessagePack form without this field, in whose place its default stands."""
+    fields = msgspec.msgpack.decode(data, type=dict[str, msgspec.Raw])
+    return msgspec.msgpack.encode({key: value for key, value in fields.items() if key != name})
 
 
 def version_after(steps: Sequence[str]) -> int:
