@@ -9,6 +9,7 @@ import pytest
 
 from fedagent.aggregator import control, roster
 from fedagent.aggregator.app import WAITING
+from fedagent.aggregator.reports import study_status
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.wire import messages as m
 from fedagent.wire.study import study_digest
@@ -33,7 +34,7 @@ def heard(site: FakeSite, kind: type[m.Message]) -> list[m.Message]:
 
 
 def position(update: bytes | None, number: int = 1) -> m.SiteHello:
-    where = m.StudyPosition(study="transfer", round=number, phase="x", update=update)
+    where = m.StudyPosition(study="transfer", round=number, phase="training", update=update)
     return m.SiteHello(version="0.1.0", protocol=1, positions=(where,))
 
 
@@ -192,6 +193,29 @@ def test_progress_and_presence_are_shown_to_people(centre: Centre) -> None:
     store.close()
     assert progress["clinic-a"] == "training 3/9"
     assert (sites["clinic-a"].verdict, sites["clinic-a"].reason) == ("no", "someone is logged in")
+
+
+def test_why_a_site_does_not_join_is_shown_to_people(centre: Centre) -> None:
+    site = centre.sites.pop("clinic-a")
+    centre.sites["clinic-b"].offers = False
+    waiting = m.StudyPosition(study="transfer", round=1, phase="waiting for approval")
+
+    async def script() -> None:
+        async with centre.running():
+            await centre.begin(study())
+            await centre.until_part("clinic-b", PartPhase.JOINED)
+            site.link = centre.link
+            site.say(m.SiteHello(version="0.1.0", protocol=1, positions=(waiting,)))
+            store = centre.store()
+            await centre.link.until(lambda: store.progress("transfer", 1)["clinic-a"] != "")
+            (part, *_) = study_status(store, store.study("transfer"), 0.0).parts
+            store.close()
+            assert (part.site, part.text) == ("clinic-a", "waiting for approval")
+            assert part.waits_for == "the site's administrator to approve the study"
+            looked = await asyncio.to_thread(control.look, centre.settings.control_socket)
+            assert (looked.connected, looked.reason) == (True, "")
+
+    play(script())
 
 
 def test_a_message_about_a_round_that_does_not_exist_is_answered_with_the_one_that_does(

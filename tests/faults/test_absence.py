@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fedagent.aggregator.reports import StudyStatus
+from fedagent.aggregator.reports import Report, StudyStatus
 from fedagent.aggregator.store import Store
 from fedagent.conditions.condition import ExitCode
 from fedagent.demo.hospital import Hospital
@@ -35,7 +35,7 @@ PLAIN = transfer_study("north", "south")
 
 def study_status(arena: Arena) -> StudyStatus:
     printed = arena.fedaggregator("study", "status", arena.study.name, "--json")
-    return msgspec.json.decode(printed, type=list[StudyStatus])[0]
+    return msgspec.json.decode(printed, type=Report).studies[0]
 
 
 def took_part(arena: Arena) -> list[set[str]]:
@@ -86,7 +86,7 @@ def test_a_site_that_never_answers_is_not_waited_for_beyond_the_deadline(
     with arena.running():
         arena.start_all()
         arena.wait("the first update", lambda: arena.phases().get("north") == "delivered", LIMIT_S)
-        assert absent.name in study_status(arena).reason
+        assert absent.name in study_status(arena).waits_for
         arena.wait("round 2", arena.in_round("north", 2), LIMIT_S)
         shown = arena.fedaggregator("study", "status", SHORT.name)
         assert f"round 1 closed without {absent.name}" in shown

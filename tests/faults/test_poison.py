@@ -95,6 +95,11 @@ def said_at_the_site(arena: Arena) -> str:
     return call(module(SITE_PROGRAM, "status", "--config", str(arena.hospital(VICTIM).config)))
 
 
+def block(status: str, name: str) -> str:
+    """What is said of this study."""
+    return status.partition(f"study       poison-{name}")[2].partition("\n\n")[0]
+
+
 def test_every_poisonous_job_is_declined_with_its_reason_and_the_other_study_goes_on(
     tmp_path: Path, prepared: Prepared, undisturbed: Digest
 ) -> None:
@@ -105,11 +110,8 @@ def test_every_poisonous_job_is_declined_with_its_reason_and_the_other_study_goe
         assert arena.final_model() == expected
         site, centre = said_at_the_site(arena), arena.fedaggregator("study", "status")
     for name, (reason, text) in REASONS.items():
-        assert text in site.partition(f"poison-{name}: ")[2].splitlines()[1]
-        assert (
-            f"{VICTIM}: declined ({reason}: "
-            in centre.partition(f"poison-{name}: ")[2].partition("study ")[0]
-        )
+        assert text in block(site, name)
+        assert f"[{reason}]" in block(centre, name)
     assert {name: number for name, number in jobs(arena).items() if name != GOOD.name} == {
         f"poison-{name}": 2 for name in REASONS
     }
@@ -126,5 +128,5 @@ def test_a_worker_that_the_kernel_kills_for_memory_twice_is_declined_for_that(
         assert arena.final_model() == expected
         site, centre = said_at_the_site(arena), arena.fedaggregator("study", "status", "poison-hog")
     assert "tried 2 times: the kernel killed the worker: no memory was left for it" in site
-    assert f"{VICTIM}: declined (out-of-memory: the training needs more memory than there is here)" in centre
+    assert "the training needs more memory than there is here [out-of-memory]" in centre
     assert jobs(arena)["poison-hog"] == 2

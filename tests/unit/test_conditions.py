@@ -27,7 +27,7 @@ JOURNAL = "journal.py"
 """Says every condition, so it may call a logger."""
 
 VIEWS = frozenset({
-    "cli", "demo", "site/status.py", "site/waits.py", "site/operator.py", "aggregator/reports.py", "aggregator/broker.py", "aggregator/card.py", "trainer/baseline.py",
+    "cli", "demo", "site/status.py", "site/waits.py", "site/operator.py", "aggregator/reports.py", "aggregator/part_report.py", "aggregator/broker.py", "aggregator/card.py", "trainer/baseline.py",
     "trainer/snapshot.py",
 })  # fmt: skip
 """Headings, labels, help and files for other programs: what a person asked for. Their errors are conditions like everybody's."""

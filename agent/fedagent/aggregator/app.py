@@ -50,6 +50,7 @@ from fedagent.transport.collect import Collector
 from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.mqtt import MqttLink
+from fedagent.transport.outage import LinkStatus
 from fedagent.transport.outbox import Outbox
 from fedagent.transport.shared import SharedPublisher
 from fedagent.wire.topics import PREFIX
@@ -229,6 +230,8 @@ class Aggregator:
                     self._conductor.start(name, now)
                 case control.StopStudy(name=name, text=text):
                     self._conductor.stop(name, text, now)
+                case control.AskStatus():
+                    asked.reply(control.StatusAnswer(broker=_broker(self._link.status, now)))
                 case _:
                     assert_never(asked.request)
         except UsageError as error:
@@ -287,6 +290,13 @@ class Aggregator:
             log.info("study %s is over, and so is its job: its files are deleted", name)
             return
         self._put(result)
+
+
+def _broker(link: LinkStatus, now: Instant) -> control.BrokerView:
+    retry_at = None if link.retry_in_s is None else round(now.wall + link.retry_in_s)
+    return control.BrokerView(
+        connected=link.connected, since=link.since, reason=link.reason, retry_at=retry_at
+    )
 
 
 def _identity(settings: AggregatorSettings) -> tuple[Signer, Trust]:

@@ -17,6 +17,8 @@ from fedagent.transport import control_socket
 from fedagent.wire.study import Study
 
 ANSWER_S: Final = 30.0
+LOOK_S: Final = 2.0
+"""Whoever only looks does not wait longer: that nobody answers is what they want to see."""
 
 
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="ask"):
@@ -42,6 +44,10 @@ class StopStudy(Ask, frozen=True, tag="stop"):
     text: str
 
 
+class AskStatus(Ask, frozen=True, tag="status"):
+    """Is the broker there?"""
+
+
 class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="answer"):
     """A reply."""
 
@@ -57,8 +63,23 @@ class Problem(Answer, frozen=True, tag="problem"):
     usage: bool = False
 
 
-AnyAsk = CreateStudy | StartStudy | StopStudy
-AnyAnswer = Done | Problem
+class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection to the broker; times in Unix seconds. ``reason`` says why there is none."""
+
+    connected: bool
+    since: float
+    reason: str
+    retry_at: float | None
+
+
+class StatusAnswer(Answer, frozen=True, tag="status"):
+    """How the daemon is."""
+
+    broker: BrokerView
+
+
+AnyAsk = CreateStudy | StartStudy | StopStudy | AskStatus
+AnyAnswer = Done | Problem | StatusAnswer
 
 
 class Asked:
@@ -108,3 +129,18 @@ def ask(path: Path, request: AnyAsk) -> None:
     )
     if isinstance(answer, Problem):
         raise (UsageError if answer.usage else FedagentError)(answer.text)
+
+
+def look(path: Path) -> BrokerView:
+    """The running daemon's connection to the broker.
+
+    Raises:
+        UnavailableError: no daemon answers there.
+        FedagentError: the daemon refused.
+    """
+    answer: AnyAnswer = control_socket.ask(
+        path, AskStatus(), AnyAnswer, program="fedaggregator", limit_s=LOOK_S
+    )
+    if not isinstance(answer, StatusAnswer):
+        raise FedagentError(answer.text if isinstance(answer, Problem) else "not an answer")
+    return answer.broker

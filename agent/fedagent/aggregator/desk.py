@@ -22,6 +22,7 @@ from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.aggregator.twins import hear
 from fedagent.conditions.aggregator import TWINS
 from fedagent.core.facts import Instant
+from fedagent.core.round import Phase
 from fedagent.errors import NoSpaceError, WireError
 from fedagent.journal import tell
 from fedagent.security.mail import Mail
@@ -125,6 +126,9 @@ class Desk:
         with self._store.database.transaction() as connection:
             self._post.mailbox.remember(connection, mail)
             roster.greeted(connection, site, hello.version, now.wall)
+            for each in hello.positions:
+                if each.phase != Phase.TRAINING.value:  # of which Progress says more
+                    self._store.note_progress(connection, each.study, each.round, site, each.phase)
             for key in self._known_verdicts(site, hello.positions):
                 self._post.outbox.remove(connection, key)
         self._conductor.hello(site)

@@ -172,18 +172,16 @@ class Store:
             study,
             number,
         )
-        return tuple(
-            Part(
-                site=site,
-                phase=PartPhase(phase),
-                since=since,
-                trainer_key=key,
-                blob=blob,
-                reason=Reason(reason) if reason else None,
-                text=text,
-            )
-            for site, phase, since, key, blob, reason, text in rows
+        return tuple(map(_part, rows))
+
+    def part_errors(self, study: str) -> dict[str, Part]:
+        """Each site's newest part that was declined or refused, in whatever round."""
+        rows = self._rows(
+            "SELECT site, phase, since, trainer_key, blob, reason, text FROM part"
+            " WHERE study = ? AND reason IS NOT NULL ORDER BY round",
+            study,
         )
+        return {part.site: part for part in map(_part, rows)}
 
     def save_round(self, connection: Connection, after: Round, before: Round | None = None) -> None:
         """The round as it is now; parts that are as they were before are not written again."""
@@ -341,6 +339,19 @@ def _model(
         manifest=_manifest(manifest),
         key=key,
         made_at=made_at,
+    )
+
+
+def _part(row: tuple[Any, ...]) -> Part:
+    site, phase, since, trainer_key, blob, reason, text = row
+    return Part(
+        site=site,
+        phase=PartPhase(phase),
+        since=since,
+        trainer_key=trainer_key,
+        blob=blob,
+        reason=Reason(reason) if reason else None,
+        text=text,
     )
 
 

@@ -7,20 +7,23 @@ themselves under its lock. Reports read the state and need no daemon.
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from fedagent.aggregator import control, metrics, studies
 from fedagent.aggregator.lock import locked
-from fedagent.aggregator.reports import StudyStatus, study_status
+from fedagent.aggregator.part_report import ErrorView
+from fedagent.aggregator.reports import DaemonView, Report, study_status
 from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.store import Store
 from fedagent.cli import aggregator_options as options
-from fedagent.cli.output import local_time, print_json, print_lines
+from fedagent.cli import layout, watch
+from fedagent.cli.output import print_json, print_lines
+from fedagent.cli.study_text import report_facts, report_rows
 from fedagent.errors import UnavailableError
 from fedagent.storage import room
-from fedagent.wire.messages import RoundKind
 from fedagent.wire.study import study_digest
 
 START_S: Final = 10.0
@@ -44,6 +47,7 @@ def add_commands(commands: options.Commands) -> None:
     status = options.command(group, "status", "where studies are, and what they wait for", run_status)
     status.add_argument("name", metavar="NAME", nargs="?")
     options.add_json(status)
+    watch.add_watch(status)
     table = options.command(
         commands, "metrics", "every round's metrics, combined and of each site", run_metrics
     )
@@ -108,7 +112,7 @@ def _asked(found: AggregatorSettings, request: control.CreateStudy | control.Sta
 def _change_store(found: AggregatorSettings, request: control.CreateStudy | control.StartStudy) -> None:
     store = Store(found.store)
     try:
-        now = time.time_ns() / 1e9
+        now = _now()
         if isinstance(request, control.CreateStudy):
             studies.create(store, request.study, now)
         else:
@@ -118,43 +122,52 @@ def _change_store(found: AggregatorSettings, request: control.CreateStudy | cont
 
 
 def run_status(arguments: argparse.Namespace) -> int:
-    """Prints where the studies are."""
+    """Prints where the studies are, once or until Ctrl-C."""
     settings = options.settings(arguments)
-    lack = room.lack(settings.state, reserve_bytes=max(1, settings.storage.free_mib * room.MIB))
-    with options.opened_store(settings) as store:
-        records = [store.study(arguments.name)] if arguments.name else store.studies()
-        found = [study_status(store, record, lack) for record in records]
+    if arguments.watch is not None:
+        return watch.watch(
+            partial(_look, settings, arguments.name), arguments.watch, as_json=arguments.json, now=_now
+        )
+    report = _report(settings, arguments.name)
     if arguments.json:
-        print_json(found)
-    elif found:
-        for each in found:
-            print_lines(*_status_lines(each))
+        print_json(report)
     else:
-        print_lines("there is no study yet: fedaggregator study create FILE")
+        print_lines(*layout.lines(report_rows(report), layout.screen_width()))
     return 0
 
 
-def _status_lines(status: StudyStatus) -> list[str]:
-    where = f", {_round_text(status)} ({status.round_phase})" if status.round else ""
-    lines = [f"study {status.name}: {status.phase}{where}"]
-    if status.reason:
-        lines.append(f"  {status.reason}")
-    if status.deadline_at is not None and status.phase == "running":
-        lines.append(f"  deadline {local_time(status.deadline_at)}, quorum {status.quorum}")
-    if status.left_out and status.round:
-        lines.append(f"  round {status.round - 1} closed without {', '.join(status.left_out)}")
-    if status.metrics:
-        lines.append(
-            "  last metrics: " + ", ".join(f"{name} {value:.4f}" for name, value in status.metrics.items())
-        )
-    lines += [f"  {part.site}: {part.phase}{f' ({part.text})' if part.text else ''}" for part in status.parts]
-    return lines
+def _look(settings: AggregatorSettings, name: str | None) -> watch.Look:
+    report = _report(settings, name)
+    return watch.Look(value=report, rows=report_rows(report), facts=report_facts(report))
 
 
-def _round_text(status: StudyStatus) -> str:
-    if status.round_kind == RoundKind.EVALUATE:
-        return "evaluation of the final model"
-    return f"round {status.round} of {status.rounds}"
+def _report(settings: AggregatorSettings, name: str | None) -> Report:
+    lack = room.lack(settings.state, reserve_bytes=max(1, settings.storage.free_mib * room.MIB))
+    with options.opened_store(settings) as store:
+        daemon = _daemon(settings, _now())
+        now, deaf = _now(), _deaf(daemon)
+        records = [store.study(name)] if name else store.studies()
+        studies = tuple(study_status(store, record, now, lack=lack, deaf=deaf) for record in records)
+    return Report(at=now, aggregator=daemon, studies=studies)
+
+
+def _deaf(daemon: DaemonView) -> str:
+    """What a study waits for because nobody hears its sites."""
+    if daemon.broker is None:
+        return "the aggregator, which does not answer"
+    return "" if daemon.broker.connected else "the aggregator's connection to the broker"
+
+
+def _daemon(settings: AggregatorSettings, now: float) -> DaemonView:
+    try:
+        return DaemonView(running=True, broker=control.look(settings.control_socket))
+    except UnavailableError as error:
+        view = ErrorView(code=error.said.code, text=error.said.text, at=now)
+        return DaemonView(running=False, error=view)
+
+
+def _now() -> float:
+    return time.time_ns() / 1e9
 
 
 def run_metrics(arguments: argparse.Namespace) -> int:

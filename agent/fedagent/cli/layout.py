@@ -34,7 +34,7 @@ def screen_width() -> int | None:
 
 
 def _wrapped(row: Row, width: int | None) -> list[str]:
-    head = f"{' ' * row.indent}{row.label:<{LABEL - row.indent}}"
+    head = f"{' ' * row.indent}{row.label} ".ljust(LABEL)  # a site's name may be longer
     if not row.text:
         return [head.rstrip()]
     if width is None:

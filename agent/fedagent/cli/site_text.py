@@ -39,11 +39,16 @@ def site_rows(status: SiteStatus) -> list[Row]:
         rows.append(
             Row("storage", f"waits for room: {status.storage.text} ({since(status.storage.since, now)})")
         )
-    if status.last_error and status.last_error not in [each.last_error for each in status.studies]:
+    if status.last_error and not _is_shown(status.last_error, status):
         rows.append(error_row(status.last_error, now))
     if not status.studies:
         rows.append(Row("studies", "none: the aggregator has announced none for this site yet"))
     return rows + [row for study in status.studies for row in study_rows(study, now)]
+
+
+def _is_shown(error: LastError, status: SiteStatus) -> bool:
+    """Whether a study, or the connection to the broker, says it already."""
+    return error.text == status.broker.reason or error in [each.last_error for each in status.studies]
 
 
 def study_rows(study: StudyView, now: float) -> list[Row]:
@@ -84,9 +89,11 @@ def verdict_text(verdict: VerdictView, now: float) -> str:
 
 def waits_text(study: StudyView, now: float) -> str:
     """What the study waits for, and when that ends or is tried again, where it is not the deadline."""
+    if study.again_at is not None:
+        return f"{study.waits_for}; tries again {due(study.again_at, now)}"
     if study.until is None or study.until == study.deadline_at:
         return study.waits_for
-    return f"{study.waits_for} (until {clock(study.until, now)}, {span(study.until - now)} from now)"
+    return f"{study.waits_for}; until {clock(study.until, now)}, {span(study.until - now)} from now"
 
 
 def error_row(error: LastError, now: float, indent: int = 0) -> Row:

@@ -74,8 +74,8 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     """One study at this site; ``place`` is the round in words, empty once the study has ended.
 
     Attributes:
-        waits_for: what completes "waits for", empty once the study has ended; ``until`` is when that wait ends, or when
-            this site tries again.
+        waits_for: what completes "waits for", empty once the study has ended.
+        until: when that ends by itself; ``again_at`` when this site tries again.
         deadline_at: of the round, for the sites' answers.
     """
 
@@ -87,6 +87,7 @@ class StudyView(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     waits_for: str
     until: float | None
+    again_at: float | None
     deadline_at: float | None
     last_error: LastError | None
     dataset: str
@@ -192,6 +193,7 @@ def _study(state: AgentState, study: StudyState, link: LinkStatus, now: Instant)
         since=study.since,
         waits_for=wait.what,
         until=wait.until,
+        again_at=wait.again_at,
         deadline_at=None if ended else study.announcement.deadline_at,
         last_error=study.error,
         dataset=study.dataset,

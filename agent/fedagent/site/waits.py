@@ -18,10 +18,15 @@ from fedagent.transport.outage import LinkStatus
 
 
 class Wait(NamedTuple):
-    """``what`` completes "waits for"; empty where nothing is waited for. ``until`` is Unix seconds."""
+    """``what`` completes "waits for"; empty where nothing is waited for.
+
+    Attributes:
+        until: when that ends by itself, ``again_at`` when this site tries again; Unix seconds.
+    """
 
     what: str = ""
     until: float | None = None
+    again_at: float | None = None
 
 
 _ASKED: Final[Mapping[Phase, str]] = {
@@ -47,7 +52,7 @@ def wait_of(state: AgentState, study: StudyState, link: LinkStatus, now: Instant
         return _trainer(state, study, now)
     if phase in _ASKED:
         return _aggregator(state, link, now) or Wait(
-            f"the aggregator to {_ASKED[phase]}", asks_at(state, now)
+            f"the aggregator to {_ASKED[phase]}", again_at=asks_at(state, now)
         )
     if phase in _RESTS:
         return _aggregator(state, link, now) or Wait(_RESTS[phase], study.announcement.deadline_at)
@@ -89,9 +94,9 @@ def _approval(state: AgentState, study: StudyState) -> Wait:
 def _aggregator(state: AgentState, link: LinkStatus, now: Instant) -> Wait | None:
     """The way to the aggregator, where that is what is lacking."""
     if not link.connected:
-        return Wait("a connection to the broker", retry_at(link, now))
+        return Wait("a connection to the broker", again_at=retry_at(link, now))
     if silent(state, now):
-        return Wait("the aggregator, which does not answer", asks_at(state, now))
+        return Wait("the aggregator, which does not answer", again_at=asks_at(state, now))
     return None
 
 

@@ -96,3 +96,26 @@ def test_without_a_daemon_the_error_says_what_to_start(tmp_path: Path) -> None:
 def test_a_socket_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="cannot listen"):
         asyncio.run(control.serve(tmp_path / "nowhere" / "control.sock", lambda _: None))
+
+
+BROKER = control.BrokerView(connected=False, since=1.0, reason="refused", retry_at=None)
+
+
+def test_whoever_looks_sees_the_broker(tmp_path: Path) -> None:
+    path, seen = tmp_path / "control.sock", []
+
+    def question() -> None:
+        seen.append(control.look(path))
+
+    assert answer_with(path, control.StatusAnswer(broker=BROKER), question) == [control.AskStatus()]
+    assert seen == [BROKER]
+
+
+def test_whoever_may_not_look_is_told_why(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+
+    def question() -> None:
+        with pytest.raises(FedagentError, match="try sudo"):
+            control.look(path)
+
+    answer_with(path, control.Problem(text="try sudo"), question)

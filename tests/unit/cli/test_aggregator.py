@@ -212,13 +212,15 @@ def test_a_study_is_checked_created_and_started_without_a_daemon(
     assert centre.run("study", "check", str(centre.study)) == 0
     assert centre.run("study", "create", str(centre.study)) == 0
     assert centre.run("study", "status") == 0
-    assert "not started: fedaggregator study start heart-1" in capsys.readouterr().out
+    assert "waits for its start: fedaggregator study start heart-1" in capsys.readouterr().out
     assert centre.run("study", "start", STUDY.name) == 0
     capsys.readouterr()
     assert centre.run("study", "status", STUDY.name, "--json") == 0
-    (status,) = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
+    (status,) = report["studies"]
     assert (status["phase"], status["round"]) == ("running", None)
-    assert status["reason"] == "the initial model is being made"
+    assert status["waits_for"] == "the aggregator, which does not answer"
+    assert report["aggregator"]["running"] is False
 
 
 def test_stopping_needs_the_daemon_because_the_sites_must_hear_it(
@@ -254,9 +256,10 @@ def test_status_shows_each_sites_part_and_the_last_metrics(
     capsys.readouterr()
     assert centre.run("study", "status", STUDY.name) == 0
     text = capsys.readouterr().out
-    assert "study heart-1: running, round 1 of 10 (closed)" in text
-    assert "last metrics: auc 0.7500" in text
-    assert "  clinic-b: folded" in text
+    assert "study       heart-1, round 1 of 10" in text
+    assert "; this round is closed for " in text
+    assert "  metrics   of the last round: auc 0.7500" in text
+    assert "  clinic-b  folded for " in text
 
 
 # --- metrics and models -----------------------------------------------------------------------------------------------

@@ -88,10 +88,10 @@ def test_a_site_that_observes_waits_for_nothing() -> None:
 )
 def test_what_the_aggregator_is_to_do(begin: Callable[[], AgentState], what: str) -> None:
     asked = msgspec.structs.replace(begin(), asked_at=at(0).monotonic, ask_after_s=8.0)
-    assert waits(asked) == Wait(what, at(8).wall)
-    assert waits(silent(begin())) == Wait("the aggregator, which does not answer", at(8).wall)
-    assert waits(begin(), DOWN) == Wait("a connection to the broker", at(21).wall)
-    assert waits(begin(), TRYING) == Wait("a connection to the broker", None)
+    assert waits(asked) == Wait(what, again_at=at(8).wall)
+    assert waits(silent(begin())) == Wait("the aggregator, which does not answer", again_at=at(8).wall)
+    assert waits(begin(), DOWN) == Wait("a connection to the broker", again_at=at(21).wall)
+    assert waits(begin(), TRYING) == Wait("a connection to the broker")
 
 
 @pytest.mark.parametrize(
