@@ -36,6 +36,7 @@ class Clinic:
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine, self.name = machine, name
+        (machine.root / "opt/admin").mkdir(mode=0o700, exist_ok=True)
 
     def configure(self, **governor: object) -> None:
         """Writes the settings; what is given goes into ``[governor]``."""
