@@ -42,7 +42,7 @@ class OddWorker:
         behaviours = (
             *(self.obey, self.nan, self.mapped, self.unfit, self.patient, self.look, self.burn, self.deaf),
             *(self.family, self.crash, self.segfault, self.garbage, self.silent, self.starved, self.asleep),
-            *(self.hang, self.repeat),
+            *(self.hang, self.repeat, self.full),
         )
         self._behaviours = {behaviour.__name__: behaviour for behaviour in behaviours}
 
@@ -135,6 +135,11 @@ class OddWorker:
     def starved(self, _: frames.WorkerJob) -> None:
         self._channel.send(frames.WorkerFailed(reason=Reason.OUT_OF_MEMORY, text="MemoryError"))
         signal.pause()
+
+    def full(self, _: frames.WorkerJob) -> None:
+        """Finds no room for what it must write, and ends."""
+        self._channel.send(frames.WorkerFailed(reason=Reason.NO_SPACE, text="cannot write x"))
+        sys.exit(1)
 
     def asleep(self, _: frames.WorkerJob) -> None:
         """Waits for what never comes, before its first step."""

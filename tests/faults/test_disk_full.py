@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks that are really full, in every program that writes: clearly said, nothing lost, and the same model, bit for bit."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,13 +12,22 @@ from fedagent.demo.federation import study_table
 from fedagent.demo.processes import call, module
 from fedagent.errors import FedagentError
 from tests.fakes.small_disk import small_disk
-from tests.faults.arena import AGGREGATOR, LIMIT_S, SITE_PROGRAM, Arena, Prepared, transfer_study
+from tests.faults.arena import (
+    AGGREGATOR,
+    LIMIT_S,
+    SITE_PROGRAM,
+    Arena,
+    Prepared,
+    training_study,
+    transfer_study,
+)
 from tests.faults.conftest import Digest
 
 pytestmark = pytest.mark.timeout(240)
 
 SMALL = transfer_study("north", "south", parameters=80_000, chunk_bytes=65_536)
 OTHER = transfer_study("north", "south", parameters=90_000, chunk_bytes=65_536)
+TRAINING = training_study("north", "south")
 VICTIM = "north"
 
 WAITS = "it goes on by itself when there is room"
@@ -88,3 +98,34 @@ def test_an_aggregator_without_room_waits_says_so_and_loses_nothing(
         disk.empty()
         assert arena.final_model() == expected
     assert arena.aggregator_log.read_text().count(AGAIN) == 2
+
+
+def test_a_trainer_without_room_declines_nothing_and_loses_nothing(
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest
+) -> None:
+    expected = undisturbed(TRAINING)
+    arena = Arena(prepared, tmp_path, TRAINING)
+    arena.configure(VICTIM, "governor", disk_free_mib=0)
+    arena.configure(VICTIM, "trainer", checkpoint_every_s=0.001)
+    hospital = arena.hospital(VICTIM)
+    with small_disk(hospital.folder / "trainer", mib=8) as disk, arena.running():
+        disk.fill()
+        with pytest.raises(FedagentError, match=r"No space|is its disk full|free space"):
+            hospital.snapshot()
+        arena.start_all()
+        arena.wait("a trainer that cannot start", logged(hospital.log, "the trainer ended"), LIMIT_S)
+        disk.empty()
+        arena.wait("the training", lambda: arena.phases().get(VICTIM) == "training", LIMIT_S)
+        disk.fill()
+        arena.wait(
+            "no room",
+            logged(hospital.log, "finds no room|goes on by itself|without a new checkpoint"),
+            LIMIT_S,
+        )
+        disk.empty()
+        assert arena.final_model() == expected
+    assert "declined" not in hospital.log.read_text()
+
+
+def logged(log: Path, pattern: str) -> Callable[[], bool]:
+    return lambda: re.search(pattern, log.read_text()) is not None

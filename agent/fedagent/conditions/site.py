@@ -221,6 +221,9 @@ UNREADABLE: Final = _warned(
     "the site's journal tells which",
 )
 STUDY_STOPPED: Final = _warned("FA7074", "The study was stopped", "the study was stopped")
+NO_ROOM_TO_TRAIN: Final = _warned(
+    "FA7075", "The trainer's disk is full", "there is no room on the trainer's disk", "free space there"
+)
 
 # --- the daemon
 

@@ -177,3 +177,10 @@ DAMAGED_ROUNDS: Final = Condition(
     "cannot use {path}: {reason}",
     "restore it from a backup, or upgrade again",
 )
+CHECKPOINT_FINDS_NO_ROOM: Final = Condition(
+    "FA5381",
+    "A checkpoint finds no room",
+    "{reason}",
+    "training goes on without a new checkpoint, which is tried again when the next one is due",
+    severity=Severity.WARNING,
+)

@@ -237,6 +237,14 @@ def _trainer_said(
             return msgspec.structs.replace(state, trainer=trainer), [do.Send(message=_progress(state, frame))]
         case frames.CheckpointDone():
             return occupancy.checkpoint_done(state, now)
+        case frames.JobRefused() | frames.JobFailed() if frame.reason is m.Reason.NO_SPACE:
+            return occupancy.job_postponed(
+                state,
+                frame.study,
+                _round_of(state, frame),
+                in_words(frame.reason, frame.text, frame.code),
+                now,
+            )
         case frames.JobRefused() | frames.JobFailed():
             number = _round_of(state, frame)
             state, more = occupancy.job_ended(state, frame.study, number, now)

@@ -9,6 +9,7 @@ from typing import Final, assert_never
 import msgspec
 
 from fedagent.conditions.condition import Condition, Said
+from fedagent.conditions.files import WAITS_FOR_ROOM
 from fedagent.conditions.site import EVALUATES, TRAINER_YIELDED, TRAINING_PAUSED, TRAINING_RESUMES, TRAINS
 from fedagent.conditions.trainer import NO_TRAINER, TRAINER_DIED, TRAINER_ENDED
 from fedagent.core import commands as do
@@ -106,6 +107,24 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     return state, done + more
 
 
+def job_postponed(state: AgentState, name: str, number: int, why: Said, now: Instant) -> Outcome:
+    """The trainer's disk is full: its job is given again later, and later each time; nothing of it counts against the study."""
+    study = state.studies.get(name)
+    if study is None or study.phase is not Phase.TRAINING or not has_job(state, name, number):
+        return state, []
+    failures = state.trainer.failures + 1
+    state, done = job_ended(state, name, number, now)
+    trainer = msgspec.structs.replace(
+        state.trainer, failures=failures, retry_at=now.monotonic + _retry_s(failures)
+    )
+    state = msgspec.structs.replace(state, trainer=trainer)
+    said = WAITS_FOR_ROOM(reason=why)
+    if failures == 1:
+        done.append(do.Tell(said=said, study=name, round=number, reason="disk"))
+    state = replace_study(state, advance(study, Trigger.VACATED, now, said))
+    return note_error(state, why, now, study=name), done
+
+
 def checkpoint_done(state: AgentState, now: Instant) -> Outcome:
     """The worker's state is durable: it may go."""
     return _close(state, now) if state.trainer.stage is Stage.VACATING else (state, [])
@@ -146,7 +165,7 @@ def _idle(state: AgentState, now: Instant) -> Outcome:
     )
     if _must_vacate(state):
         return _close(state, now)
-    if not ready or not state.standing.go:
+    if not ready or not state.standing.go or now.monotonic < state.trainer.retry_at:
         return _close(state, now) if now.monotonic - state.trainer.since > state.keep_warm_s else (state, [])
     study = advance(ready[0], Trigger.JOB_GIVEN, now)
     job = frames.Job(study=study.name, announcement=study.payload, model_key=study.model_key, site=state.site)
@@ -246,9 +265,14 @@ def _failed(state: AgentState, now: Instant) -> AgentState:
     """No trainer, and it was not us who ended it: the next one waits, twice as long after each failure."""
     state = _absence(state, now)
     failures = state.trainer.failures + 1
-    delay_s = min(LONGEST_RETRY_S, 2.0 ** min(failures, _DOUBLINGS))
-    trainer = msgspec.structs.replace(state.trainer, failures=failures, retry_at=now.monotonic + delay_s)
+    trainer = msgspec.structs.replace(
+        state.trainer, failures=failures, retry_at=now.monotonic + _retry_s(failures)
+    )
     return msgspec.structs.replace(state, trainer=trainer)
+
+
+def _retry_s(failures: int) -> float:
+    return min(LONGEST_RETRY_S, 2.0 ** min(failures, _DOUBLINGS))
 
 
 def _count_yield(state: AgentState, now: Instant) -> AgentState:

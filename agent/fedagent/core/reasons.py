@@ -16,6 +16,7 @@ REASONS: Final[Mapping[Reason, Condition]] = {
     Reason.CRASHED: site.TRAINING_CRASHED,
     Reason.OUT_OF_MEMORY: site.OUT_OF_MEMORY,
     Reason.STUCK: site.TRAINING_STUCK,
+    Reason.NO_SPACE: site.NO_ROOM_TO_TRAIN,
     Reason.NOT_FINITE: site.NOT_FINITE,
     Reason.TOO_FEW_ROWS: site.TOO_FEW_PATIENTS,
     Reason.NO_DATASET: site.NO_SNAPSHOT,

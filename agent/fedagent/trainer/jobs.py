@@ -27,7 +27,7 @@ from fedagent.conditions.trainer import (
 )
 from fedagent.core.approval import Approval, objection
 from fedagent.core.settings import Settings
-from fedagent.errors import ConfigurationError, StorageError, WireError
+from fedagent.errors import ConfigurationError, NoSpaceError, StorageError, WireError
 from fedagent.journal import tell
 from fedagent.security.certificates import Trust
 from fedagent.security.mail import open_mail
@@ -122,6 +122,9 @@ class JobCheck:
                 if snapshot is None
                 else [os.open(snapshot.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)]
             )
+        except NoSpaceError as error:
+            os.close(model)
+            raise RefusedError(Reason.NO_SPACE, error.said, announcement.round) from error
         except (StorageError, OSError) as error:
             os.close(model)
             raise StorageError(JOB_NOT_PREPARED(study=announcement.study.name, reason=error)) from error

@@ -23,7 +23,7 @@ from fedagent.channel import FrameChannel, close_all
 from fedagent.conditions import trainer as say
 from fedagent.conditions.condition import Condition, Said
 from fedagent.conditions.table import TABLE
-from fedagent.errors import TrainerError, WireError
+from fedagent.errors import NoSpaceError, TrainerError, WireError
 from fedagent.journal import tell
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.trainer.gate import GateTerms, pass_loss, pass_result
@@ -292,6 +292,9 @@ class Session:
             self._rounds.seal(announcement)
             reach(Failpoint.UPDATE_SEALED)
             self._tell(sealed, update)
+        except NoSpaceError as error:
+            self._give_up(job, Reason.NO_SPACE, error.said)
+            return
         finally:
             close_all(update)
         self._log_job(job, say.JOB_SEALED, rows=sealed.rows)
@@ -336,12 +339,15 @@ class Session:
 
     def _job_failed(self, job: PreparedJob, reason: Reason, said: Said) -> None:
         """The worker's own verdict or the gate's; what may be chance is tried again by a fresh worker."""
-        if reason not in _CHANCE:
+        if reason not in (*_CHANCE, Reason.NO_SPACE):
             self._give_up(job, reason, said)
             return
         self._stop_worker()
         self._replace_worker()
-        self._try_again(job, reason, said)
+        if reason is Reason.NO_SPACE:  # the daemon gives it again when there may be room
+            self._give_up(job, reason, said)
+        else:
+            self._try_again(job, reason, said)
 
     def _try_again(self, job: PreparedJob, reason: Reason, said: Said) -> None:
         self._attempts += 1

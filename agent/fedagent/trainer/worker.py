@@ -22,7 +22,8 @@ from fedagent.conditions.trainer import (
     TRAINING_BROKE,
     TRAINING_NEEDS_MEMORY,
 )
-from fedagent.errors import FedagentError, TrainerError
+from fedagent.errors import FedagentError, NoSpaceError, TrainerError
+from fedagent.storage.files import FULL
 from fedagent.trainer import tasks
 from fedagent.wire.frames import (
     CheckpointNow,
@@ -132,6 +133,9 @@ def describe(error: Exception) -> Said:
 def reason_of(error: Exception) -> Reason:
     """What the failure of a whole worker is called."""
     # torch's own class for a GPU; its CPU allocator raises a plain RuntimeError (c10/core/impl/alloc_cpu.cpp).
+    full = isinstance(error, OSError) and error.errno in FULL
+    if full or isinstance(error, NoSpaceError):
+        return Reason.NO_SPACE
     lacking = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
     return Reason.OUT_OF_MEMORY if lacking or "DefaultCPUAllocator" in str(error) else Reason.CRASHED
 

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out-of-memory"
     STUCK = "stuck"
+    NO_SPACE = "no-space"
     NOT_FINITE = "not-finite"
     TOO_FEW_ROWS = "too-few-rows"
     NO_DATASET = "no-dataset"

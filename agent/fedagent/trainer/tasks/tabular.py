@@ -6,14 +6,18 @@ capability, however often the work was killed and resumed. The checkpoint's file
 update is sealed, not here: until then it is what a lost update is made from again.
 """
 
+import logging
 import time
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 
 from fedagent.channel import sealed_memfd
-from fedagent.errors import DataError
+from fedagent.conditions.trainer import CHECKPOINT_FINDS_NO_ROOM
+from fedagent.errors import DataError, NoSpaceError
+from fedagent.journal import tell
 from fedagent.trainer import checkpoint
 from fedagent.trainer.checkpoint import Checkpoint, CheckpointIdentity, CheckpointState
 from fedagent.trainer.rows import read_columns
@@ -24,6 +28,8 @@ from fedagent.trainer.tensor_file import Tensors, read_tensors, tensor_chunks
 from fedagent.wire.frames import WorkerJob
 from fedagent.wire.messages import MetricValue, Reason, RoundKind
 from fedagent.wire.study import Study, TabularClassifier, study_digest
+
+_log: Final = logging.getLogger(__name__)
 
 
 def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:
@@ -133,17 +139,18 @@ class Keeper:
         self._path, self._every_s = Path(job.checkpoint), job.checkpoint_every_s
         self._identity, self._threads = identity, threads
         self._saved_at = time.monotonic()
+        self._full = False
 
     @property
     def due(self) -> bool:
         """Whether the last one is as old as it may be."""
         return time.monotonic() - self._saved_at >= self._every_s
 
-    def save(self, training: Training) -> None:
-        """What was done up to here is durable.
+    def save(self, training: Training) -> bool:
+        """Whether what was done up to here is durable; on a full disk the checkpoint before stays, and is said once.
 
         Raises:
-            StorageError: no space, no permission.
+            StorageError: no permission.
         """
         state = CheckpointState(
             identity=self._identity,
@@ -152,8 +159,16 @@ class Keeper:
             loss_sum=training.loss_sum,
             threads=self._threads,
         )
-        checkpoint.save(self._path, Checkpoint(state, training.tensors()))
+        try:
+            checkpoint.save(self._path, Checkpoint(state, training.tensors()))
+        except NoSpaceError as error:
+            if not self._full:
+                tell(_log, CHECKPOINT_FINDS_NO_ROOM(reason=error))
+            self._full = True
+        else:
+            self._full = False
         self._saved_at = time.monotonic()
+        return not self._full
 
 
 def _train(training: Training, keeper: Keeper, reporter: Reporter) -> None:
@@ -165,8 +180,9 @@ def _train(training: Training, keeper: Keeper, reporter: Reporter) -> None:
         )
         training.advance()
         asked = reporter.checkpoint_asked()
-        if asked or keeper.due:
-            keeper.save(training)
+        if (asked or keeper.due) and keeper.save(training):
             kept_step = training.step
-        if asked:
+        if (
+            asked and kept_step == training.step
+        ):  # else who asked waits no longer than it would for a stuck worker
             reporter.checkpointed(kept_step)
