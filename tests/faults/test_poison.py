@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fedagent.core.reasons import REASONS as CONDITIONS
 from fedagent.demo.processes import call, module
 from fedagent.trainer.groups import parse_mountinfo
 from fedagent.wire import study as s
@@ -111,7 +112,7 @@ def test_every_poisonous_job_is_declined_with_its_reason_and_the_other_study_goe
         site, centre = said_at_the_site(arena), arena.fedaggregator("study", "status")
     for name, (reason, text) in REASONS.items():
         assert text in block(site, name)
-        assert f"[{reason}]" in block(centre, name)
+        assert f"[{CONDITIONS[Reason(reason)].code}]" in block(centre, name)
     assert {name: number for name, number in jobs(arena).items() if name != GOOD.name} == {
         f"poison-{name}": 2 for name in REASONS
     }
@@ -128,5 +129,5 @@ def test_a_worker_that_the_kernel_kills_for_memory_twice_is_declined_for_that(
         assert arena.final_model() == expected
         site, centre = said_at_the_site(arena), arena.fedaggregator("study", "status", "poison-hog")
     assert "tried 2 times: the kernel killed the worker: no memory was left for it" in site
-    assert "the training needs more memory than there is here [out-of-memory]" in centre
+    assert f"[{CONDITIONS[Reason.OUT_OF_MEMORY].code}]" in centre
     assert jobs(arena)["poison-hog"] == 2

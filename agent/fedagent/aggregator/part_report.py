@@ -58,8 +58,8 @@ _EXPECTED: Final[Mapping[PartPhase, str]] = {
 _AT_WORK: Final = (PartPhase.INVITED, PartPhase.JOINED)
 _DONE: Final[Mapping[PartPhase, str]] = {
     PartPhase.STORED: "the other sites",
-    PartPhase.DECLINED: "the next round: the site takes no part in this one",
-    PartPhase.REFUSED: "the next round: the site's update was not taken",
+    PartPhase.DECLINED: "this round to end: the site takes no part in it",
+    PartPhase.REFUSED: "this round to end: the site's update was not taken",
 }
 
 

@@ -13,6 +13,7 @@ from fedagent.aggregator.part_report import ErrorView, PartStatus, part_status
 from fedagent.aggregator.rounds import ACTIVE, Part, Round, left_out
 from fedagent.aggregator.store import Store, StudyRecord
 from fedagent.aggregator.tables import PartPhase, RoundPhase, StudyPhase
+from fedagent.core.reasons import in_words
 from fedagent.wire.messages import MetricValue
 from fedagent.wire.study import study_digest
 
@@ -130,7 +131,11 @@ def _missing(round_: Round) -> str:
         if part.phase in (PartPhase.INVITED, PartPhase.JOINED, PartPhase.OFFERED)
     ]
     stored = sum(part.phase is PartPhase.STORED for part in round_.parts)
-    return f"{', '.join(waiting) or 'nobody'}; {stored} of at least {round_.quorum} updates are here"
+    whom = (
+        ", ".join(waiting)
+        or "a site that takes part after all: too few do, and at its deadline the round is extended"
+    )
+    return f"{whom}; {stored} of at least {round_.quorum} updates are here"
 
 
 def _parts(store: Store, round_: Round, now: float | None) -> tuple[PartStatus, ...]:
@@ -153,7 +158,8 @@ def _parts(store: Store, round_: Round, now: float | None) -> tuple[PartStatus, 
 def _error(part: Part | None) -> ErrorView | None:
     if part is None or part.reason is None:
         return None
-    return ErrorView(code=part.reason.value, text=part.text or part.reason.value, at=part.since)
+    said = in_words(part.reason, part.text)
+    return ErrorView(code=said.code, text=said.text, at=part.since)
 
 
 def _values(metrics: tuple[MetricValue, ...]) -> dict[str, float]:

@@ -42,7 +42,10 @@ def site_rows(status: SiteStatus) -> list[Row]:
     if status.last_error and not _is_shown(status.last_error, status):
         rows.append(error_row(status.last_error, now))
     if not status.studies:
-        rows.append(Row("studies", "none: the aggregator has announced none for this site yet"))
+        none = "none: the aggregator has announced none for this site yet"
+        rows.append(
+            Row("studies", none if status.broker.connected else "none known: they come from the broker")
+        )
     return rows + [row for study in status.studies for row in study_rows(study, now)]
 
 

@@ -37,7 +37,7 @@ def _daemon(daemon: DaemonView, now: float) -> list[Row]:
         code = f" [{daemon.error.code}]" if daemon.error and daemon.error.code else ""
         text = daemon.error.text if daemon.error else ""
         return [
-            Row("aggregator", f"does not answer: {text}{code}"),
+            Row("aggregator", f"{text}{code}"),
             Row("", "what follows is what it last wrote down"),
         ]
     if broker.connected:

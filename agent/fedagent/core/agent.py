@@ -64,7 +64,7 @@ def step(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
     state, more = _ask_again(state, now)
     done += more
     if state.stopping and state.trainer.stage is Stage.ABSENT:
-        done.append(do.Exit())
+        done += [*_farewell(state), do.Exit()]
     return state, done
 
 
@@ -315,6 +315,12 @@ def hello(state: AgentState) -> m.SiteHello:
     return m.SiteHello(
         version=VERSION, protocol=PROTOCOL, positions=participation.positions(state.studies.values())
     )
+
+
+def _farewell(state: AgentState) -> list[do.Command]:
+    """Who leaves in order has no last will published. A copy says nothing: its name is that of the other one."""
+    gone = m.Presence(online=False, version=VERSION, protocol=PROTOCOL)
+    return [do.Send(message=gone)] if state.connected and not state.displaced else []
 
 
 def presence(state: AgentState) -> m.Presence:

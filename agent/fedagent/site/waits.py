@@ -38,7 +38,7 @@ _ASKED: Final[Mapping[Phase, str]] = {
 
 _RESTS: Final[Mapping[Phase, str]] = {
     Phase.DELIVERED: "the other sites: the round closes when all have answered, or at its deadline",
-    Phase.DECLINED: "the next round: this site takes no part in this one",
+    Phase.DECLINED: "this round to end: the site takes no part in it",
 }
 """What is waited for by a site that has done its part."""
 
@@ -110,7 +110,7 @@ def _trainer(state: AgentState, study: StudyState, now: Instant) -> Wait:
         case Stage.STARTING:
             return Wait("the trainer to start", wall(trainer.since + START_LIMIT_S, now))
         case Stage.ABSENT if trainer.failures:
-            return Wait("the trainer to be started again after it failed", wall(trainer.retry_at, now))
+            return Wait("the trainer to start after it failed", again_at=wall(trainer.retry_at, now))
         case Stage.ABSENT | Stage.IDLE:
             return Wait("the trainer to start")
         case _:

@@ -48,8 +48,8 @@ def seen(
         pytest.param(seen(PartPhase.JOINED, BUSY), "the site's machine: others use the CPU", id="busy"),
         pytest.param(seen(PartPhase.OFFERED), "the rest of the site's update", id="sends"),
         pytest.param(seen(PartPhase.STORED, GONE), "the other sites", id="done, whatever became of it"),
-        pytest.param(seen(PartPhase.DECLINED), "the next round", id="declined"),
-        pytest.param(seen(PartPhase.REFUSED), "the next round", id="refused"),
+        pytest.param(seen(PartPhase.DECLINED), "this round to end", id="declined"),
+        pytest.param(seen(PartPhase.REFUSED), "this round to end", id="refused"),
     ],
 )  # fmt: skip
 def test_a_part_waits_for(status: PartStatus, what: str) -> None:

@@ -14,6 +14,7 @@ from fedagent.aggregator.reports import StudyStatus, study_status
 from fedagent.aggregator.rounds import Round, open_round, step
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import RoundPhase, StudyPhase
+from fedagent.core.reasons import REASONS
 from fedagent.wire.messages import Reason, RoundKind
 from tests.fakes.examples import BLOB, KEY, STUDY
 
@@ -78,6 +79,14 @@ def test_an_open_round_waits_for_those_who_have_not_answered(store: Store) -> No
     assert [part.since for part in status.parts] == [NOW + 10, NOW + 10, NOW + 2]
 
 
+def test_a_round_of_which_too_few_take_part_says_what_becomes_of_it(store: Store) -> None:
+    first_round(store, *(on.Declined(site, Reason.NO_DATASET, "none") for site in (A, B, C)))
+    assert seen(store).waits_for == (
+        "a site that takes part after all: too few do, and at its deadline the round is extended;"
+        " 0 of at least 2 updates are here"
+    )
+
+
 def test_a_full_disk_is_what_a_running_study_waits_for(store: Store) -> None:
     first_round(store)
     assert seen(store, "3 MiB are free").waits_for == "room on the disk: 3 MiB are free"
@@ -114,7 +123,11 @@ def test_what_went_wrong_last_with_a_site_is_known_in_the_rounds_after(store: St
     first_round(store, on.Declined(B, Reason.NO_DATASET, "none"), on.Joined(A, KEY))
     save(store, open_round(STUDY, 2, RoundKind.TRAIN, NOW + 20))
     errors = {part.site: part.last_error for part in seen(store).parts}
-    assert errors == {A: None, B: ErrorView(code="no-dataset", text="none", at=NOW + 10), C: None}
+    assert errors == {
+        A: None,
+        B: ErrorView(code=REASONS[Reason.NO_DATASET].code, text="none", at=NOW + 10),
+        C: None,
+    }
     save(
         store,
         played(
@@ -122,7 +135,8 @@ def test_what_went_wrong_last_with_a_site_is_known_in_the_rounds_after(store: St
         ),
     )
     (_, second, _) = seen(store).parts
-    assert second.last_error == ErrorView(code="crashed", text="crashed", at=NOW + 30)
+    said = REASONS[Reason.CRASHED]()
+    assert second.last_error == ErrorView(code=said.code, text=said.text, at=NOW + 30)
 
 
 def test_a_report_passes_through_json_whole(store: Store) -> None:

@@ -98,7 +98,7 @@ def test_a_worker_that_crashed() -> None:
         "trainer     not running for 1 s, since 15:18:39; failed once, is started again in 1 s, at 15:18:41"
     ]
     assert lines[-3:] == [
-        "  waits for the trainer to be started again after it failed; until 15:18:41, 1 s from now",
+        "  waits for the trainer to start after it failed; tries again in 1 s, at 15:18:41",
         "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
         "  error     the last, 1 s ago, at 15:18:39: the trainer ended: killed by signal 9 [FA5001]",
     ]
@@ -108,7 +108,7 @@ def test_a_worker_that_crashed() -> None:
 def test_a_site_that_declined() -> None:
     assert shown(declined())[-4:] == [
         "  state     declined for 12 min, since 15:06:40",
-        "  waits for the next round: this site takes no part in this one",
+        "  waits for this round to end: the site takes no part in it",
         "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
         "  error     the last, 12 min ago, at 15:06:40: the loss is NaN [FA7063]",
     ]

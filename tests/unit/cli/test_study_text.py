@@ -71,7 +71,7 @@ def test_an_aggregator_that_is_down(code: str, end: str) -> None:
     error = ErrorView(code=code, text="fedaggregator is not running", at=NOW)
     down = msgspec.structs.replace(report(), aggregator=DaemonView(running=False, error=error))
     assert shown(down)[:2] == [
-        f"aggregator  does not answer: fedaggregator is not running{end}",
+        f"aggregator  fedaggregator is not running{end}",
         "            what follows is what it last wrote down",
     ]
 

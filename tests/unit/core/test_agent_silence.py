@@ -34,3 +34,19 @@ def test_a_message_that_was_refused_is_remembered_and_a_flood_of_them_does_not_w
     assert state.record.error == LastError(code="FA3001", text="first", at=at(1).wall)
     state, _ = play(state, [refused_at(1 + NOTE_EVERY_S, "third")])
     assert state.record.error == LastError(code="FA3001", text="third", at=at(1 + NOTE_EVERY_S).wall)
+
+
+# --- leaving ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_site_that_leaves_in_order_says_so() -> None:
+    online, _ = play(site(), [on.Connected()])
+    _, done = play(online, [on.StopAsked()], expect=["send presence", "exit"])
+    (gone,) = [each.message for each in done if isinstance(each, do.Send)]
+    assert isinstance(gone, m.Presence)
+    assert not gone.online
+
+
+def test_a_copy_does_not_say_that_the_site_is_gone() -> None:
+    online, _ = play(site(), [on.Connected()])
+    play(online, [heard(m.Twin(instance=online.instance))], expect=["exit"])

@@ -96,7 +96,7 @@ def test_what_the_aggregator_is_to_do(begin: Callable[[], AgentState], what: str
 
 @pytest.mark.parametrize(
     ("begin", "what"),
-    [pytest.param(delivered, "the other sites", id="delivered"), pytest.param(declined, "the next round", id="declined")],
+    [pytest.param(delivered, "the other sites", id="delivered"), pytest.param(declined, "this round to end", id="declined")],
 )  # fmt: skip
 def test_a_site_that_has_done_its_part_waits_until_the_deadline(
     begin: Callable[[], AgentState], what: str
@@ -154,8 +154,6 @@ def unmet() -> AgentState:
         pytest.param(staged(ready(), Stage.ABSENT), "the trainer to start", None, id="absent"),
         pytest.param(staged(ready(), Stage.IDLE), "the trainer to start", None, id="idle"),
         pytest.param(staged(ready(), Stage.STARTING, since=at(-5).monotonic), "the trainer to start", at(55).wall, id="starting"),
-        pytest.param(
-            play(training(), [LOST])[0], "the trainer to be started again after it failed", at(2).wall, id="died"),
         pytest.param(staged(ready(), Stage.BUSY, study="lung-1"), "study lung-1, which is trained first", None, id="another"),
         pytest.param(play(msgspec.structs.replace(ready(), standing=GO), [on.Woke(), came()])[0], "the training to begin", None, id="begins"),
         pytest.param(training(), "the training: step 10 of 50", None, id="trains"),
@@ -166,3 +164,8 @@ def test_training_that_may_run_waits_for_the_trainer(
     state: AgentState, what: str, until: float | None
 ) -> None:
     assert waits(state) == Wait(what, until)
+
+
+def test_a_trainer_that_failed_is_started_again() -> None:
+    state, _ = play(training(), [LOST])
+    assert waits(state) == Wait("the trainer to start after it failed", again_at=at(2).wall)
