@@ -33,7 +33,7 @@ def test_the_first_round_of_a_new_site() -> None:
     state, _ = play(state, [(12, scenes.model_key())], expect=["strike heart-1/join", "fetch heart-1"])
     state, _ = play(state, [(13, scenes.fetched())], expect=["give heart-1"])
     state, _ = play(state, [(14, scenes.progressed())], expect=["send progress"])
-    state, _ = play(state, [(20, scenes.spooled())], expect=["post heart-1/offer"])
+    state, _ = play(state, [(20, scenes.spooled())], expect=["post heart-1/offer", "drop blobs"])
     state, _ = play(state, [(21, scenes.grant())], expect=["grant heart-1"])
     state, _ = play(state, [(22, scenes.receipt())], expect=["strike heart-1/offer", "drop blobs"])
     assert state.studies[NAME].phase is Phase.DELIVERED

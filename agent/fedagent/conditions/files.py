@@ -53,3 +53,9 @@ WAITS_FOR_ROOM: Final = Condition(
 ROOM_AGAIN: Final = Condition(
     "FA1083", "There is room again", "there is room on the disk again", severity=Severity.INFO
 )
+OVER_BUDGET: Final = Condition(
+    "FA1084",
+    "Models and updates have no more room in their budget",
+    "models and updates take {used_mib} MiB in {folder}, and {needed_mib} MiB more are above their budget of {budget_mib} MiB",
+    "raise transfer.blob_budget_mib, or wait for the rounds that need them to end",
+)

@@ -43,6 +43,7 @@ from fedagent.wire.study import study_digest
 Outcome = tuple[AgentState, list[do.Command]]
 
 _KEYED: Final = (Phase.FETCHING, Phase.READY)
+_NEEDS_MODEL: Final = (Phase.UNAPPROVED, Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING)
 _MAY_BE_REVOKED: Final = (Phase.JOINING, Phase.FETCHING, Phase.READY, Phase.TRAINING)
 _JUDGED: Final = (m.Reason.NOT_FINITE, m.Reason.UNREADABLE)
 
@@ -245,8 +246,10 @@ def update_spooled(
         rows=sealed.rows,
         metrics=sealed.metrics,
     )
-    return replace_study(state, study), [
+    state = replace_study(state, study)
+    return state, [
         do.Post(key=f"{study.name}/offer", message=offer),
+        drop_blobs(state),
         do.Tell(said=_sealed(study, offer.manifest.size_bytes), study=study.name, round=study.round),
     ]
 
@@ -336,10 +339,8 @@ def positions(studies: Iterable[StudyState]) -> tuple[m.StudyPosition, ...]:
 
 
 def drop_blobs(state: AgentState) -> do.DropBlobs:
-    """Delete what no open study needs."""
-    needed = {
-        each.announcement.model.blob for each in state.studies.values() if each.phase is not Phase.ENDED
-    }
+    """Delete what no open study needs: a model once its update is sealed, an update once it is answered."""
+    needed = {each.announcement.model.blob for each in state.studies.values() if each.phase in _NEEDS_MODEL}
     return do.DropBlobs(
         keep=frozenset(needed | {each.update for each in state.studies.values() if each.update})
     )

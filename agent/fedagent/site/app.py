@@ -110,7 +110,8 @@ class Daemon:
         self._outbox = Outbox(self._database)
         self._shortage = Shortage(instant)
         self._backlog: Backlog[Item] = Backlog(self._shortage, self._do)
-        self._blobs = BlobFolder(folder / "blobs", reserve_bytes=settings.governor.disk_free_mib * MIB)
+        free, budget = settings.governor.disk_free_mib * MIB, settings.transfer.blob_budget_mib * MIB
+        self._blobs = BlobFolder(folder / "blobs", reserve_bytes=free, budget_bytes=budget)
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._sampler = Sampler(Path("/"), (folder, Path(settings.paths.trainer_state)))
         self._approvals = ApprovalFolder(Path(settings.paths.approvals))

@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from fedagent.errors import StorageError, WireError
+from fedagent.conditions.files import OVER_BUDGET
+from fedagent.errors import NoSpaceError, StorageError, WireError
 from fedagent.storage import disk
 from fedagent.storage.files import make_private_folder, storage_error, write_atomically
-from fedagent.storage.room import require
+from fedagent.storage.room import MIB, require
 from fedagent.wire.codec import decode, encode
 from fedagent.wire.manifest import Manifest, blob_digest, chunk_size
 from fedagent.wire.topics import OFFER_BYTES
@@ -41,14 +42,17 @@ class BlobFolder:
         reserve_bytes: a blob that comes from elsewhere is begun only where so much stays free on the disk after it.
     """
 
-    def __init__(self, path: Path, *, reserve_bytes: int = 0) -> None:
+    def __init__(self, path: Path, *, reserve_bytes: int = 0, budget_bytes: int | None = None) -> None:
         """Makes the folder.
+
+        Args:
+            budget_bytes: a blob that comes from elsewhere is begun only where all blobs together stay below it.
 
         Raises:
             StorageError: it cannot be made.
         """
         self._folder = make_private_folder(path)
-        self.reserve_bytes = reserve_bytes
+        self.reserve_bytes, self._budget_bytes = reserve_bytes, budget_bytes
         with _translated(path):
             for left in path.glob(f"{_INCOMING}*"):
                 _delete_unless_locked(left)
@@ -96,8 +100,19 @@ class BlobFolder:
         if not any(
             (self._folder / f"{blob_digest(manifest).hex()}{each}").exists() for each in ("", ".part")
         ):
-            require(self._folder, manifest.size_bytes, reserve_bytes=self.reserve_bytes)
+            self._require(manifest.size_bytes)
         return PartialBlob(self._folder, manifest)
+
+    def _require(self, size_bytes: int) -> None:
+        if self._budget_bytes is not None and (used := self.size_bytes()) + size_bytes > self._budget_bytes:
+            said = OVER_BUDGET(
+                used_mib=used // MIB,
+                folder=self._folder,
+                needed_mib=-(-size_bytes // MIB),
+                budget_mib=self._budget_bytes // MIB,
+            )
+            raise NoSpaceError(said)
+        require(self._folder, size_bytes, reserve_bytes=self.reserve_bytes)
 
     def add_file(self, chunks: Iterable[bytes], chunk_bytes: int) -> Manifest:
         """A whole durable blob of these chunks (each ``chunk_bytes`` long but the last).

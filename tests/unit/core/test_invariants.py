@@ -248,7 +248,7 @@ class Site(RuleBasedStateMachine):
                 assert keep >= {
                     blob_of(study.round, study.announcement.study)
                     for study in self.state.studies.values()
-                    if study.phase not in {Phase.ENDED, Phase.DELIVERED, Phase.DECLINED}
+                    if study.phase not in {Phase.ENDED, Phase.SPOOLED, Phase.DELIVERED, Phase.DECLINED}
                 }
             case do.Exit():
                 assert self.state.stopping

@@ -50,6 +50,7 @@ from tests.fakes.scenes import (
 )
 
 BUSY = {"cpu_others_ratio": 0.9}
+SEALED = ["post heart-1/offer", "drop blobs"]
 NO_MEMORY = {"memory_available_mib": 10}
 PAUSED: list[Step] = [(1, sampled(1, **BUSY)), (2, sampled(2, **BUSY))]
 REFUSED = heard(m.Refusal(study=NAME, round=1, reason=m.Reason.ROUND_CLOSED))
@@ -137,7 +138,7 @@ def phase(state: AgentState) -> Phase:
             training, [approvals()], Stage.IDLE,
             ["strike heart-1/join", "stop heart-1 and erase", "post heart-1/decline", "stop heart-1"],
             id="busy, revoked: drops the job and erases"),
-        pytest.param(training, [spooled()], Stage.IDLE, ["post heart-1/offer"], id="busy, sealed: has no job"),
+        pytest.param(training, [spooled()], Stage.IDLE, SEALED, id="busy, sealed: has no job"),
         pytest.param(
             training, [failed()], Stage.IDLE, ["strike heart-1/join", "post heart-1/decline"], id="busy, failed: has no job"),
         pytest.param(training, [failed(2)], Stage.BUSY, [], id="busy: another round's failure changes nothing"),
@@ -157,8 +158,7 @@ def phase(state: AgentState) -> Phase:
             frozen, [REFUSED], Stage.IDLE,
             ["strike heart-1/join", "strike heart-1/offer", "strike heart-1/decline", "drop blobs", "stop heart-1", "thaw"],
             id="frozen, the round is over: drops the job, then thaws"),
-        pytest.param(
-            frozen, [spooled()], Stage.IDLE, ["post heart-1/offer", "thaw"], id="frozen as it was sealed: thaws"),
+        pytest.param(frozen, [spooled()], Stage.IDLE, [*SEALED, "thaw"], id="frozen as it was sealed: thaws"),
         pytest.param(
             frozen, [failed()], Stage.IDLE, ["strike heart-1/join", "post heart-1/decline", "thaw"],
             id="frozen as it failed: thaws"),
@@ -175,7 +175,7 @@ def phase(state: AgentState) -> Phase:
             ["strike heart-1/join", "strike heart-1/offer", "strike heart-1/decline", "drop blobs", "close trainer"],
             id="vacating, the round is over: ends"),
         pytest.param(
-            vacating, [(2, spooled())], Stage.ABSENT, ["post heart-1/offer", "close trainer"],
+            vacating, [(2, spooled())], Stage.ABSENT, [*SEALED, "close trainer"],
             id="vacating as it was sealed: ends"),
         pytest.param(vacating, [(2, LOST)], Stage.ABSENT, ["close trainer"], id="vacating, lost: ended"),
     ],
@@ -231,7 +231,7 @@ def test_a_job_that_was_vacated_waits_for_another_trainer() -> None:
 
 
 def test_an_update_that_was_sealed_before_the_trainer_was_lost_counts() -> None:
-    state, _ = play(training(), [LOST, spooled()], expect=["close trainer", "post heart-1/offer"])
+    state, _ = play(training(), [LOST, spooled()], expect=["close trainer", *SEALED])
     assert phase(state) is Phase.SPOOLED
 
 

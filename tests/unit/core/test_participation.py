@@ -87,7 +87,7 @@ EFFECTS: dict[str, tuple[Step, dict[Phase, tuple[Phase, list[str]]]]] = {
     "a study that is not known has a model": (fetched(1, named("lung-1")), {}),
     "the update is spooled": (
         spooled(),
-        {Phase.READY: (Phase.SPOOLED, ["post heart-1/offer"]), Phase.TRAINING: (Phase.SPOOLED, ["post heart-1/offer"])}
+        {Phase.READY: (Phase.SPOOLED, ["post heart-1/offer", "drop blobs"]), Phase.TRAINING: (Phase.SPOOLED, ["post heart-1/offer", "drop blobs"])}
         | {phase: (phase, ["drop blobs"]) for phase in Phase if phase not in {Phase.READY, Phase.TRAINING}}),
     "the job fails": (
         failed(),
@@ -230,7 +230,7 @@ def test_an_answered_update_leaves_the_spool(message: on.MessageArrived) -> None
     state, done = play(sending(), [message])
     assert (the(state).offer, the(state).update) == (None, b"")
     (drop,) = only(do.DropBlobs, done)
-    assert drop.keep == frozenset({blob_of(1)})
+    assert drop.keep == frozenset()
 
 
 def test_a_grant_names_the_chunks() -> None:
@@ -242,8 +242,10 @@ def test_a_grant_names_the_chunks() -> None:
     ("begin", "keep"),
     [
         pytest.param(waiting, [blob_of(1)], id="the model of an open study"),
-        pytest.param(sending, [blob_of(1), UPDATE], id="and its update"),
-        pytest.param(delivered, [blob_of(1)], id="not the update that was delivered"),
+        pytest.param(training, [blob_of(1)], id="until its update is sealed"),
+        pytest.param(sending, [UPDATE], id="then the update"),
+        pytest.param(delivered, [], id="until it is delivered"),
+        pytest.param(declined, [], id="nothing of a round that was declined"),
         pytest.param(ended, [], id="nothing of a study that has ended"),
         pytest.param(site, [], id="nothing without a study"),
     ],

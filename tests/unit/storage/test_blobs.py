@@ -235,3 +235,16 @@ def test_chunks_that_could_not_be_made_durable_are_missing_again(state_folder: P
             partial.sync()
         assert partial.missing() == [0, 1, 2]
         assert partial.stored == 0
+
+
+def test_a_blob_above_the_budget_waits_until_another_has_gone(state_folder: Path) -> None:
+    budget = BlobFolder(state_folder / "blobs", budget_bytes=5 * CHUNK)
+    first, _ = blob_of(3)
+    second, _ = blob_of(3, seed=1)
+    partial = budget.open_partial(first)
+    with pytest.raises(NoSpaceError, match=r"above their budget of 0 MiB; raise transfer.blob_budget_mib"):
+        budget.open_partial(second)
+    assert budget.add_file([b"an update"], CHUNK) is not None, "an update that was trained is always kept"
+    assert budget.open_partial(first).manifest == partial.manifest, "what was begun goes on"
+    budget.delete(partial.digest)
+    budget.open_partial(second)
