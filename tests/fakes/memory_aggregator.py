@@ -11,6 +11,7 @@ from typing import cast
 from fedagent.aggregator import app as aggregator_app
 from fedagent.aggregator import jobs, post
 from fedagent.aggregator.conductor import Conductor
+from fedagent.aggregator.deadlines import Deadlines
 from fedagent.aggregator.desk import Desk
 from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.post import Post
@@ -73,6 +74,7 @@ class MemoryAggregator(aggregator_app.Aggregator):
             aggregator_key=AGGREGATOR_KEY,
             workshop=Workshop(self.jobs.append, self._shortage),
         )
+        self._deadlines = Deadlines(self._store, self._conductor.announce)
         self._desk = Desk(
             self._store,
             self._post,

@@ -16,6 +16,7 @@ from fedagent.core import agent
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core.approval import Approval
+from fedagent.core.clock import offset_s
 from fedagent.core.facts import Facts, Instant
 from fedagent.core.governor import Objection, Rung, Standing
 from fedagent.core.reasons import in_words
@@ -72,7 +73,9 @@ FULL: Final = Standing(
 
 def site(**changes: object) -> AgentState:
     """A site that has just started: connected to nothing, following nothing, without approvals."""
-    fresh = AgentState(site=SITE, policy=POLICY, observe=False, keep_warm_s=600.0, standing=NO)
+    fresh = AgentState(
+        site=SITE, policy=POLICY, observe=False, keep_warm_s=600.0, standing=NO, clock_s=offset_s(at(0))
+    )
     return msgspec.structs.replace(fresh, **changes)
 
 

@@ -145,7 +145,8 @@ def test_a_copy_that_runs_instead_of_the_original_goes_on_where_that_was(
         arena.programs.kill("north")
         moved = arena.clone("north", tmp_path / "another-machine")
         arena.hospitals[arena.hospitals.index(original)] = moved
-        arena.start_all()
+        arena.launch("north")
+        arena.launch("south")
         assert arena.final_model(2 * LIMIT_S) == expected
 
 

@@ -20,6 +20,7 @@ import msgspec
 
 from fedagent.aggregator import control, jobs, studies
 from fedagent.aggregator.conductor import Conductor
+from fedagent.aggregator.deadlines import Deadlines
 from fedagent.aggregator.desk import Desk
 from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.models import Models
@@ -133,13 +134,13 @@ class Aggregator:
             self._store, self._post, self._models, self._intake,
             aggregator_key=public_key(private_key), workshop=Workshop(self._start_job, self._shortage),
         )  # fmt: skip
+        self._deadlines = Deadlines(self._store, self._conductor.announce)
         self._desk = Desk(
             self._store, self._post, self._conductor,
             intake=self._intake, publisher=self._publisher, private_key=private_key,
         )  # fmt: skip
         self._link.on_room = self._wake
-        self._ending = threading.Event()
-        self._tasks = asyncio.TaskGroup()
+        self._ending, self._tasks = threading.Event(), asyncio.TaskGroup()
         self._timer: asyncio.TimerHandle | None = None
         self._service = ServiceStatus() if "NOTIFY_SOCKET" in os.environ else None
 
@@ -152,7 +153,9 @@ class Aggregator:
         try:
             async with self._tasks:
                 link = self._tasks.create_task(self._link.run())
-                self._conductor.resume(instant())
+                now = instant()
+                self._deadlines.mind(now)
+                self._conductor.resume(now)
                 if self._service:
                     self._service.ready()
                 log.info("the aggregator is ready, its state is in %s", self._settings.state)
@@ -177,6 +180,7 @@ class Aggregator:
             if isinstance(item, Stop):
                 break
             now = instant()
+            self._deadlines.mind(now)
             self._take(item, now)
             self._pump(now)
         log.info("the aggregator stops")
@@ -213,6 +217,7 @@ class Aggregator:
 
     def _store_effects(self, item: Arrived | jobs.JobResult) -> bool:
         now = self._shortage.clock()
+        self._deadlines.mind(now)
         if isinstance(item, Arrived):
             self._desk.take(item, now)
             self._waiting -= 1

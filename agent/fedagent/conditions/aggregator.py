@@ -12,3 +12,10 @@ TWINS: Final = Condition(
     "ask the site whether a machine was copied",
     severity=Severity.WARNING,
 )
+CLOCK_WAS_SET: Final = Condition(
+    "FA8902",
+    "The clock of the aggregator's machine was set",
+    "this machine's clock was set by {seconds:+.0f} s: the deadlines of open rounds moved along",
+    "let an NTP service keep it",
+    severity=Severity.WARNING,
+)

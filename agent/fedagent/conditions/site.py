@@ -242,3 +242,10 @@ TWIN_STOPPED: Final = Condition(
     "look for a copy of this machine and enrol it under a name of its own; nothing is lost here",
     severity=Severity.WARNING,
 )
+CLOCK_WAS_SET_HERE: Final = Condition(
+    "FA7903",
+    "The clock of the site's machine was set",
+    "this machine's clock was set by {seconds:+.0f} s: the end of a pause moved along",
+    "let an NTP service keep it",
+    severity=Severity.WARNING,
+)

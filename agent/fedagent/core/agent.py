@@ -12,6 +12,7 @@ import msgspec
 from fedagent import VERSION
 from fedagent.conditions.condition import Said
 from fedagent.conditions.site import (
+    CLOCK_WAS_SET_HERE,
     MODEL_LOST,
     NO_TRAINING,
     RESUMED,
@@ -22,6 +23,7 @@ from fedagent.conditions.site import (
 from fedagent.core import commands as do
 from fedagent.core import events as on
 from fedagent.core import occupancy, participation
+from fedagent.core.clock import jump_s, offset_s
 from fedagent.core.facts import Instant
 from fedagent.core.governor import judge, settle
 from fedagent.core.participation import Outcome
@@ -54,7 +56,9 @@ AnyEvent = (
 def step(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:
     """What the daemon is after the event, and what it does because of it."""
     before = state
-    state, done = _take(state, event, now)
+    state, done = _mind_clock(state, now)
+    state, more = _take(state, event, now)
+    done += more
     state = _wait_anew(before, state, event, now)
     state = _govern(state, event, now)
     state, more = occupancy.occupy(state, now)
@@ -87,6 +91,19 @@ def _resumed(study: StudyState, blobs: Collection[bytes], now: Instant) -> Study
     if study.phase is Phase.READY and study.announcement.model.blob not in blobs:
         study = participation.advance(study, Trigger.MODEL_LOST, now, MODEL_LOST())
     return study
+
+
+def _mind_clock(state: AgentState, now: Instant) -> Outcome:
+    """Where somebody set the wall clock, a pause keeps the time that it had left."""
+    by_s = jump_s(state.clock_s, now)
+    state = msgspec.structs.replace(state, clock_s=offset_s(now))
+    if not by_s:
+        return state, []
+    pause = state.record.pause
+    if pause is not None and pause.until is not None:
+        moved = msgspec.structs.replace(pause, until=pause.until + by_s)
+        state = msgspec.structs.replace(state, record=msgspec.structs.replace(state.record, pause=moved))
+    return state, [do.Tell(said=CLOCK_WAS_SET_HERE(seconds=by_s), reason="clock")]
 
 
 def _take(state: AgentState, event: AnyEvent, now: Instant) -> Outcome:

@@ -112,6 +112,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
         silent_since: when we first asked the aggregator for what it has not answered yet, by the wall clock.
         asked_at: monotonic; ``ask_after_s`` later we ask again, where somebody waits.
         instance: which start of the daemon this is, a random number.
+        clock_s: what the wall clock is ahead of the monotonic one; None before the first event.
         displaced: another daemon with our identity was there first: we stop.
     """
 
@@ -128,6 +129,7 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     stopping: bool = False
     instance: bytes = bytes(32)
     displaced: bool = False
+    clock_s: float | None = None
     approvals: Mapping[str, Approval] = {}
     studies: Mapping[str, StudyState] = {}
     trainer: TrainerState = TrainerState()

@@ -140,6 +140,10 @@ class Trust:
             raise WireError(f"certificate of {len(certificate_der)} bytes", "certificate")
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
+            if (
+                certificate_der[-len(certificate.signature) - 1] != 0
+            ):  # unused bits, which the signature cannot cover
+                raise WireError("the certificate is not in canonical form", "certificate")
             self._check_issuer(certificate)
             _check_validity(self.authority, now, "the authority's certificate")
             _check_validity(certificate, now, "the certificate")
@@ -188,9 +192,16 @@ def identity_of(certificate: x509.Certificate) -> Identity:
 def _check_validity(certificate: x509.Certificate, now: datetime, what: str) -> None:
     if now < certificate.not_valid_before_utc:
         begin = certificate.not_valid_before_utc.isoformat()
-        raise WireError(f"{what} is valid only from {begin}; it is {now.isoformat()}", "certificate")
+        raise WireError(
+            f"{what} is valid only from {begin}, here it is {now.isoformat()}: check this machine's clock",
+            "certificate",
+        )
     if now > certificate.not_valid_after_utc:
-        raise WireError(f"{what} expired at {certificate.not_valid_after_utc.isoformat()}", "certificate")
+        end = certificate.not_valid_after_utc.isoformat()
+        raise WireError(
+            f"{what} expired at {end}, here it is {now.isoformat()}: check this machine's clock",
+            "certificate",
+        )
 
 
 def _check_leaf(certificate: x509.Certificate) -> None:

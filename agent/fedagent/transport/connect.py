@@ -151,7 +151,7 @@ def explain(error: OSError, host: str, port: int) -> str:
             return f"the broker {where} closed the connection: its log says why"
         case ssl.SSLError() if "ALERT" in (error.reason or ""):
             alert = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
-            return f"the broker {where} did not accept our certificate ({alert}): check broker.certificate, or enrol again"
+            return f"the broker {where} did not accept our certificate ({alert}): check broker.certificate and both machines' clocks, or enrol again"
         case ssl.SSLError():
             return f"no TLS 1.3 with {where} ({error.reason or error}): is this the broker's TLS port?"
         case socket.gaierror():

@@ -168,6 +168,18 @@ def test_no_altered_certificate_names_anyone(index: int, flip: int) -> None:
         TRUST.identify(bytes(altered), NOW)
 
 
+def test_a_certificate_has_one_form() -> None:
+    """The signature does not cover how many bits of its own last byte count."""
+    made = (
+        AUTHORITY_HERE.issue(KEY.public_key(), subject("clinic-a"), leaf_extensions(SITE)) for _ in range(100)
+    )
+    even = next(each for each in made if each.signature[-1] % 2 == 0)
+    altered = bytearray(der(even))
+    altered[-len(even.signature) - 1] = 1
+    with pytest.raises(WireError, match="canonical form"):
+        TRUST.identify(bytes(altered), NOW)
+
+
 @pytest.mark.filterwarnings("ignore")
 @given(st.binary(max_size=300))
 def test_no_random_bytes_name_anyone(data: bytes) -> None:
