@@ -26,7 +26,9 @@ def idle_until(seconds: int) -> list[Step]:
 
 def test_the_first_round_of_a_new_site() -> None:
     state, _ = play(scenes.site(), [on.ApprovalsRead(approvals={}), on.Connected()], expect=GREETINGS)
-    state, _ = play(state, [HELLO, heard(announcement())], expect=["follow study heart-1", *ANNOUNCED])
+    state, _ = play(
+        state, [HELLO, heard(announcement())], expect=["follow study heart-1", *ANNOUNCED, "send progress"]
+    )
     state, _ = play(state, idle_until(10), expect=["send presence"])
     state, _ = play(state, [(11, scenes.approvals(STUDY))], expect=["start trainer"])
     state, _ = play(state, [(12, scenes.came())], expect=JOINED)

@@ -56,6 +56,12 @@ _EXPECTED: Final[Mapping[PartPhase, str]] = {
     PartPhase.OFFERED: "the rest of the site's update",
 }
 _AT_WORK: Final = (PartPhase.INVITED, PartPhase.JOINED)
+_SAID: Final[Mapping[PartPhase, tuple[str, ...]]] = {
+    PartPhase.INVITED: (Phase.JOINING.value,),
+    PartPhase.JOINED: (Phase.UNAPPROVED.value, Phase.JOINING.value),
+}
+"""What a site said before it got into this phase, or what the phase says itself; in others nothing of its work matters."""
+
 _DONE: Final[Mapping[PartPhase, str]] = {
     PartPhase.STORED: "the other sites",
     PartPhase.DECLINED: "this round to end: the site takes no part in it",
@@ -89,7 +95,7 @@ def part_status(
         connected_since=site.since if site else None,
         heard_at=site.heard_at if site else None,
         verdict=site.reason if site and site.online and site.verdict == "no" else "",
-        text=progress if part.phase in _AT_WORK and progress != Phase.JOINING.value else "",
+        text=progress if progress not in _SAID.get(part.phase, (progress,)) else "",
         waits_for=waits_for,
         until=round_.deadline_at if waits_for else None,
         last_error=_last(error, site),
@@ -107,7 +113,7 @@ def _waits(part: Part, site: SiteRecord | None, progress: str, now: float) -> st
         return "the site, which is silent"
     if part.phase is PartPhase.INVITED and progress == Phase.UNAPPROVED.value:
         return "the site's administrator to approve the study"
-    if part.phase is PartPhase.JOINED and site.verdict == "no":
+    if part.phase in _AT_WORK and site.verdict == "no":
         return f"the site's machine: {site.reason}"
     return _EXPECTED.get(part.phase, "")
 

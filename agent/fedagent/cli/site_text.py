@@ -42,11 +42,16 @@ def site_rows(status: SiteStatus) -> list[Row]:
     if status.last_error and not _is_shown(status.last_error, status):
         rows.append(error_row(status.last_error, now))
     if not status.studies:
-        none = "none: the aggregator has announced none for this site yet"
-        rows.append(
-            Row("studies", none if status.broker.connected else "none known: they come from the broker")
-        )
+        rows.append(Row("studies", _no_studies(status)))
     return rows + [row for study in status.studies for row in study_rows(study, now)]
+
+
+def _no_studies(status: SiteStatus) -> str:
+    if status.storage is not None:
+        return "none known: what the aggregator says of one waits for room"
+    if not status.broker.connected:
+        return "none known: they come from the broker"
+    return "none: the aggregator has announced none for this site yet"
 
 
 def _is_shown(error: LastError, status: SiteStatus) -> bool:

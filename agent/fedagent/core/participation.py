@@ -135,7 +135,11 @@ def seek_approval(state: AgentState, name: str, now: Instant) -> Outcome:
         state = replace_study(state, msgspec.structs.replace(study, note=against))
         if against is None or known:
             return state, []
-        return state, [do.Tell(said=against, study=name, round=study.round, reason="approval")]
+        waits = m.Progress(study=name, round=study.round, phase=study.phase.value)
+        return state, [
+            do.Tell(said=against, study=name, round=study.round, reason="approval"),
+            do.Send(message=waits),  # for the people at the centre, who else hear of it with the next hello
+        ]
     if study.phase is Phase.UNAPPROVED:
         study = advance(study, Trigger.APPROVED, now)
     return _join(state, msgspec.structs.replace(study, dataset=approval.dataset))

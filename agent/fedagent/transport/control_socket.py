@@ -85,7 +85,7 @@ def ask(path: Path, request: msgspec.Struct, kind: Any, *, program: str, limit_s
         program: what to start where nobody answers.
 
     Raises:
-        UnavailableError: nobody listens there, or not to us, or not in time.
+        UnavailableError: nobody listens there, or not to us, or not in time, or it is of another version.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
@@ -93,14 +93,21 @@ def ask(path: Path, request: msgspec.Struct, kind: Any, *, program: str, limit_s
             connection.connect(str(path))
             connection.sendall(msgspec.json.encode(request) + b"\n")
             with connection.makefile("rb") as lines:
-                return parse(lines.readline(LINE_BYTES), kind)
+                line = lines.readline(LINE_BYTES)
+        if not line:
+            raise ConnectionResetError
+        return parse(line, kind)
     except PermissionError as error:
         raise UnavailableError(f"cannot reach {program} at {path}: {error.strerror}; try sudo") from error
     except TimeoutError as error:
         raise UnavailableError(
             f"{program} does not answer at {path} within {limit_s:g} s: systemctl status {program}"
         ) from error
-    except (OSError, WireError) as error:
+    except WireError as error:
+        raise UnavailableError(
+            f"the running {program} speaks another version than this command: systemctl restart {program}"
+        ) from error
+    except OSError as error:
         raise UnavailableError(
             f"{program} is not running (nobody answers at {path}): systemctl start {program}"
         ) from error

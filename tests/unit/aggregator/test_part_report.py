@@ -44,6 +44,7 @@ def seen(
         pytest.param(seen(site=SILENT), "the site, which is silent", id="silent"),
         pytest.param(seen(progress="waiting for approval"), "the site's administrator to approve", id="not approved"),
         pytest.param(seen(progress="joining"), "the site to join", id="joins"),
+        pytest.param(seen(site=BUSY, progress="joining"), "the site's machine: others", id="has no trainer yet"),
         pytest.param(seen(PartPhase.JOINED), "the site's update", id="trains"),
         pytest.param(seen(PartPhase.JOINED, BUSY), "the site's machine: others use the CPU", id="busy"),
         pytest.param(seen(PartPhase.OFFERED), "the rest of the site's update", id="sends"),
@@ -69,7 +70,9 @@ def test_a_part_is_shown_with_its_site() -> None:
     assert (status.connected, status.connected_since, status.heard_at) == (True, 500.0, 990.0)
     assert status.verdict == "others use the CPU"
     assert seen(PartPhase.STORED, progress="training 9/9").text == ""
-    assert seen(PartPhase.JOINED, progress="joining").text == ""
+    for before in ("joining", "waiting for approval"):
+        assert seen(PartPhase.JOINED, progress=before).text == ""
+    assert seen(progress="waiting for approval").text == "waiting for approval"
 
 
 def test_a_site_that_was_never_here_has_no_times() -> None:

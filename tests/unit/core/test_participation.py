@@ -121,7 +121,7 @@ EFFECTS: dict[str, tuple[Step, dict[Phase, tuple[Phase, list[str]]]]] = {
     "the next round opens": (
         heard(announcement(2)),
         {phase: (Phase.JOINING, [*OPENED, *JOINED]) for phase in Phase}
-        | {Phase.UNAPPROVED: (Phase.UNAPPROVED, OPENED), Phase.TRAINING: (Phase.JOINING, [*OPENED, *JOINED, HAD_JOB])}),
+        | {Phase.UNAPPROVED: (Phase.UNAPPROVED, [*OPENED, "send progress"]), Phase.TRAINING: (Phase.JOINING, [*OPENED, *JOINED, HAD_JOB])}),
     "the study ends": (
         ending(2),
         dict.fromkeys(Phase, (Phase.ENDED, OPENED))

@@ -104,8 +104,12 @@ def test_an_approval_for_fewer_rounds_ends_with_them_and_one_evaluation() -> Non
 
 def test_a_site_that_observes_never_joins() -> None:
     observing = msgspec.structs.replace(known(), observe=True)
-    state, done = play(observing, [approvals(STUDY), heard(announcement())], expect=OPENED)
+    state, done = play(
+        observing, [approvals(STUDY), heard(announcement())], expect=[*OPENED, "send progress"]
+    )
     assert the(state).note == OBSERVING()
+    (waits,) = [each.message for each in only(do.Send, done)]
+    assert waits == m.Progress(study=NAME, round=1, phase="waiting for approval")
     assert str(OBSERVING()) in told(done)
 
 
@@ -169,6 +173,8 @@ def test_the_trainer_that_comes_again_changes_nothing(begin: Callable[[], AgentS
 
 
 def test_a_site_that_has_not_read_its_approvals_yet_waits_for_them() -> None:
-    state, _ = play(starts(msgspec.structs.replace(joined(), approvals={})), [came(OTHER_KEY)], expect=[])
+    state, _ = play(
+        starts(msgspec.structs.replace(joined(), approvals={})), [came(OTHER_KEY)], expect=["send progress"]
+    )
     assert (the(state).phase, the(state).trainer_key) == (Phase.UNAPPROVED, b"")
     play(state, [approvals(STUDY)], expect=JOINED)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from fedagent.errors import StorageError, UnavailableError, WireError
-from fedagent.transport.control_socket import Peer, ask, listen, parse
+from fedagent.transport.control_socket import Answerer, Peer, ask, listen, parse
 
 
 class Question(msgspec.Struct, frozen=True, tag_field="ask", tag="question"):
@@ -53,6 +53,36 @@ def test_what_is_no_request_is_refused_with_the_reason(line: bytes) -> None:
 def test_where_nobody_listens_the_program_to_start_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="systemctl start fedaggregator"):
         ask(tmp_path / "none.sock", Question(text=""), Echo, program="fedaggregator", limit_s=1.0)
+
+
+async def question_to(answer: Answerer, path: Path) -> None:
+    server = await listen(path, answer, mode=0o600, limit_s=5.0)
+    try:
+        await asyncio.to_thread(ask, path, Question(text=""), Echo, program="fedagent", limit_s=5.0)
+    finally:
+        server.close()
+
+
+async def silence(_line: bytes, _peer: Peer) -> Question:
+    raise ConnectionResetError
+
+
+async def another(_line: bytes, _peer: Peer) -> Question:
+    return Question(text="of another version")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param(another, "speaks another version than this command: systemctl restart", id="another"),
+        pytest.param(silence, "is not running", id="ended meanwhile"),
+    ],
+)
+def test_a_daemon_of_another_version_is_told_from_one_that_is_down(
+    tmp_path: Path, answer: Answerer, said: str
+) -> None:
+    with pytest.raises(UnavailableError, match=said):
+        asyncio.run(question_to(answer, tmp_path / "control.sock"))
 
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
