@@ -63,7 +63,9 @@ def test_many_rows_come_in_batches_with_their_numbers(
 ) -> None:
     query = f"SELECT i AS mrn, CASE WHEN i = {MANY} THEN 'x' ELSE (i % 90)::text END AS age FROM generate_series(1, {MANY}) i"  # noqa: S608
     hospital.define("heart", [server.source(query)], AGE, patient="mrn")
-    with pytest.raises(DataError, match=rf"database postgres \(the first is row {MANY}\) are not a number"):
+    with pytest.raises(
+        DataError, match=rf"postgresql:///postgres \(the first is row {MANY}\) are not a number"
+    ):
         hospital.make()
     hospital.define("heart", [server.source(query, missing=["x"])], AGE, patient="mrn")
     record = hospital.make().record
@@ -92,7 +94,7 @@ def test_a_snapshot_is_of_one_instant(server: PostgresqlServer) -> None:
         ({"query": "SELECT * FROM secret"}, "role reader may not read what the query names"),
         ({"query": "SELECT * FROM nowhere"}, "a table in the query does not exist"),
         ({"query": "SELECT aeg FROM heart"}, "a column in the query does not exist"),
-        ({"query": "SELECT age AS aeg FROM heart"}, "has no column 'age' (columns.age): did you mean 'aeg'?"),
+        ({"query": "SELECT age AS aeg FROM heart"}, "has no column 'age' (columns.age); did you mean 'aeg'?"),
         ({"query": "DELETE FROM heart"}, "the query is not one SELECT"),
         ({"query": "SELECT 1 AS age) AS x; DROP TABLE heart; --"}, "the query is not one SELECT"),
         ({"query": "SELECT spy() AS age"}, "the query wants to change something"),

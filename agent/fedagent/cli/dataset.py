@@ -17,6 +17,8 @@ import msgspec
 
 from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines
+from fedagent.conditions.commands import NOT_A_DATASET_NAME, SNAPSHOT_NOT_STARTED, STATE_NOT_SEEN
+from fedagent.conditions.data import DATASET_EXISTS
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, StorageError, UsageError
 from fedagent.storage.files import write_atomically
@@ -79,7 +81,7 @@ def _add(arguments: argparse.Namespace, settings: Settings, words: list[str]) ->
     name = _name(arguments)
     path = Path(settings.paths.datasets).absolute() / f"{name}.toml"
     if path.exists():
-        raise ConfigurationError(f"{path} is there already: edit it, or remove it first")
+        raise ConfigurationError(DATASET_EXISTS(path=path))
     words = [*words, "--draft", str(arguments.csv.absolute()), name]
     if arguments.patient is not None:
         words += [f"--patient={arguments.patient}"]
@@ -106,9 +108,7 @@ def _start(words: list[str], settings: Settings, **more: Any) -> subprocess.Comp
         return subprocess.run([*PROGRAM, *words], check=False, stdin=subprocess.DEVNULL, **more)
     except OSError as error:
         who = owner.pw_name if owner is not None else "us"
-        raise StorageError(
-            f"cannot start the snapshot program as {who}: {error.strerror}; try again as root"
-        ) from error
+        raise StorageError(SNAPSHOT_NOT_STARTED(user=who, reason=error.strerror)) from error
 
 
 def _trainer(settings: Settings) -> pwd.struct_passwd | None:
@@ -120,7 +120,7 @@ def _trainer(settings: Settings) -> pwd.struct_passwd | None:
         return None  # Nothing installed: we are who asked.
     except OSError as error:
         raise StorageError(
-            f"cannot look at {settings.paths.trainer_state}: {error.strerror}; run it as root"
+            STATE_NOT_SEEN(path=settings.paths.trainer_state, reason=error.strerror)
         ) from error
 
 
@@ -135,6 +135,4 @@ def _name(arguments: argparse.Namespace) -> str:
     try:
         return msgspec.convert(arguments.name, Name)
     except msgspec.ValidationError as error:
-        raise UsageError(
-            f"{arguments.name!r} cannot be a dataset's name: small letters, digits and -, 2 to 32 of them"
-        ) from error
+        raise UsageError(NOT_A_DATASET_NAME(name=arguments.name)) from error

@@ -59,3 +59,9 @@ OVER_BUDGET: Final = Condition(
     "models and updates take {used_mib} MiB in {folder}, and {needed_mib} MiB more are above their budget of {budget_mib} MiB",
     "raise transfer.blob_budget_mib, or wait for the rounds that need them to end",
 )
+TRAINER_CANNOT_READ: Final = Condition(
+    "FA1301",
+    "The trainer cannot read a file",
+    "cannot read {path}: {reason}",
+    "let the trainer's user read it",
+)

@@ -54,3 +54,9 @@ ENTER_ABOVE_LEAVE: Final = _configuration(
     "Training would enter a busier machine than it leaves",
     "cpu_enter_ratio {enter} is above cpu_leave_ratio {leave}",
 )
+TRAINER_CANNOT_READ_CA: Final = _configuration(
+    "FA2301",
+    "The trainer cannot read the authority's certificate",
+    "cannot read {path}: {reason}",
+    "let the trainer's user read it, or correct broker.ca",
+)

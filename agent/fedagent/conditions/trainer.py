@@ -177,6 +177,84 @@ DAMAGED_ROUNDS: Final = Condition(
     "cannot use {path}: {reason}",
     "restore it from a backup, or upgrade again",
 )
+NOT_A_TRAINER_KEY: Final = Condition(
+    "FA5337",
+    "The trainer's key is damaged",
+    "{path} is not a trainer's key",
+    "remove it: a new one is made, and the studies' keys are asked for anew",
+)
+KERNEL_REFUSES: Final = Condition(
+    "FA5338",
+    "The kernel refuses the trainer's protection",
+    "{call} failed: {reason}",
+    "run on Linux 5.10 or later, and outside a container that forbids it",
+)
+
+# --- what the gate refuses
+
+UPDATES_EXPECTED: Final = _warned(
+    "FA5339",
+    "A worker handed over too many updates or too few",
+    "the worker handed over {count} updates, expected {expected}",
+    "tell the study's contact",
+)
+AGGREGATOR_KEY: Final = _warned(
+    "FA5340",
+    "The aggregator's key cannot be used",
+    "the aggregator's key cannot be used: {reason}",
+    "tell the study's contact",
+)
+UPDATE_NOT_SEALED: Final = _warned(
+    "FA5341",
+    "A worker could still change its update",
+    "the update was not handed over as it must be: {reason}",
+    "tell the study's contact",
+)
+UPDATE_TENSORS: Final = _warned(
+    "FA5342",
+    "An update does not have the study's tensors",
+    "the update of {size} bytes does not have the study's tensors (names, shapes, float32)",
+    "tell the study's contact",
+)
+TOO_FEW_ROWS: Final = _warned(
+    "FA5343",
+    "Too few patients are usable for training",
+    "fewer than {minimum} patients have usable training rows, the study needs {minimum}",
+    "see why: sudo fedagent dataset check",
+)
+
+# --- what a task finds
+
+MODEL_NOT_FINITE: Final = _warned(
+    "FA5344",
+    "A model's outputs are not finite",
+    "the model's outputs are not finite on this site's rows",
+    "a lower learning rate may help: tell the study's contact",
+)
+LOSS_NOT_FINITE: Final = _warned(
+    "FA5345",
+    "The training diverged",
+    "the loss of step {step} is not finite",
+    "a lower learning rate may help: tell the study's contact",
+)
+UPDATE_NOT_FINITE: Final = _warned(
+    "FA5346",
+    "An update is not finite",
+    "the update is not finite",
+    "a lower learning rate may help: tell the study's contact",
+)
+OTHER_TASK: Final = Condition(
+    "FA5347",
+    "A study's task is not what a piece of code does",
+    "study {study}: its task {task} is not what was asked of it",
+    "name a study with the right kind of task",
+)
+JOB_WITHOUT_DATA: Final = _warned(
+    "FA5348",
+    "A job came without its dataset",
+    "this task reads a dataset, and the job came without one",
+    "approve the study anew with --dataset",
+)
 CHECKPOINT_FINDS_NO_ROOM: Final = Condition(
     "FA5381",
     "A checkpoint finds no room",

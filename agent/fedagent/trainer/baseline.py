@@ -14,7 +14,9 @@ from typing import Final, assert_never
 import msgspec
 import numpy as np
 
+from fedagent.conditions.commands import AT_SITE, NOT_SITE_AND_PATH, OPTION_FILE, SITE_TWICE
 from fedagent.errors import FedagentError, UsageError
+from fedagent.journal import coded
 from fedagent.storage.toml import read_toml
 from fedagent.trainer.tasks import TaskError, preparation
 from fedagent.trainer.tasks.preparation import Encoded
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         selections = {site: _read(study, site, path) for site, path in _sites(options.snapshot)}
         baseline = compute(study, selections, _read_model(options.model))
     except FedagentError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{coded(error.said)}\n")
         return error.exit_code
     text = msgspec.json.format(msgspec.json.encode(baseline)).decode() if options.json else _table(baseline)
     sys.stdout.write(f"{text}\n")
@@ -144,9 +146,9 @@ def _sites(pairs: Sequence[str]) -> list[tuple[str, Path]]:
     split = [pair.partition("=") for pair in pairs]
     for pair, (name, equals, path) in zip(pairs, split, strict=True):
         if not (name and equals and path):
-            raise UsageError(f"--snapshot {pair}: must be SITE=PATH")
+            raise UsageError(NOT_SITE_AND_PATH(option="--snapshot", pair=pair))
     if len({name for name, _, _ in split}) != len(split):
-        raise UsageError("--snapshot: a site is named twice")
+        raise UsageError(SITE_TWICE(option="--snapshot"))
     return [(name, Path(path)) for name, _, path in split]
 
 
@@ -156,9 +158,9 @@ def _read(study: Study, site: str, path: Path) -> preparation.Selection:
             selection = read_selection(tabular_task(study), file.fileno())
         require_training_rows(study, selection)
     except OSError as error:
-        raise UsageError(f"--snapshot {site}: cannot read {path}: {error.strerror}") from error
+        raise UsageError(OPTION_FILE(option="--snapshot", path=path, reason=error.strerror)) from error
     except TaskError as error:
-        raise TaskError(error.reason, f"{site}: {error}") from error
+        raise TaskError(error.reason, AT_SITE(site=site, reason=error)) from error
     return selection
 
 
@@ -167,7 +169,7 @@ def _read_model(path: Path) -> Tensors:
         with path.open("rb") as file:
             return read_tensors(file.fileno())
     except OSError as error:
-        raise UsageError(f"--model: cannot read {path}: {error.strerror}") from error
+        raise UsageError(OPTION_FILE(option="--model", path=path, reason=error.strerror)) from error
 
 
 def _table(baseline: Baseline) -> str:

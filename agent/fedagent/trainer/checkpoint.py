@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.files import TRAINER_CANNOT_READ
 from fedagent.errors import StorageError, WireError
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.storage.files import write_atomically
@@ -89,18 +90,18 @@ def load(path: Path, identity: CheckpointIdentity) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; correct its permissions") from error
+        raise StorageError(TRAINER_CANNOT_READ(path=path, reason=error.strerror)) from error
     try:
         checkpoint = _parse(memoryview(data))
     except WireError:
         return None
-    return checkpoint if checkpoint.state.identity == identity else None
+    return checkpoint if checkpoint and checkpoint.state.identity == identity else None
 
 
-def _parse(data: memoryview) -> Checkpoint:
+def _parse(data: memoryview) -> Checkpoint | None:
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest or bytes(body[: len(MAGIC)]) != MAGIC:
-        raise WireError("not a whole checkpoint")
+        return None
     start = len(MAGIC) + 4
     end = start + int.from_bytes(body[len(MAGIC) : start], "little")
     state = decode(body[start:end], CheckpointState, limit_bytes=STATE_BYTES)

@@ -15,6 +15,20 @@ from typing import Annotated, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.data import (
+    CODE_MAPPED_TWICE,
+    COLUMN_MAPPED_TWICE,
+    COLUMN_NAMED_TWICE,
+    COLUMNS_MISSING,
+    COLUMNS_WITH_HEADER,
+    DATASET_MISNAMED,
+    NO_DATASET,
+    NOT_A_SOCKET_FOLDER,
+    NOT_A_STUDY_COLUMN,
+    NOT_ABSOLUTE,
+    OPT_OUT_WITHOUT_PATIENT,
+)
 from fedagent.errors import ConfigurationError
 from fedagent.storage.toml import read_toml
 from fedagent.wire.values import ColumnName, Name, Text
@@ -91,7 +105,7 @@ class PostgresqlSource(Part, frozen=True, tag_field="kind", tag="postgresql"):
     @property
     def title(self) -> str:
         """What messages call it."""
-        return f"PostgreSQL database {self.database}"
+        return f"postgresql:///{self.database}"
 
 
 Source = CsvSource | ParquetSource | PostgresqlSource
@@ -151,13 +165,13 @@ def read_definition(folder: Path, name: str) -> DatasetDefinition:
     path = folder / f"{name}.toml"
     if not path.exists():
         known = ", ".join(sorted(each.stem for each in folder.glob("*.toml"))) or "none"
-        raise ConfigurationError(f"there is no dataset {name!r} in {folder} (known: {known}): write {path}")
+        raise ConfigurationError(NO_DATASET(name=name, folder=folder, known=known, path=path))
     definition = read_toml(path, DatasetDefinition)
     if definition.name != name:
-        raise ConfigurationError(f"{path}: name: is {definition.name!r}, but the file is named for {name!r}")
-    problem = _problem(definition)
+        raise ConfigurationError(DATASET_MISNAMED(path=path, found=definition.name, name=name))
+    problem = _problem(definition, path)
     if problem is not None:
-        raise ConfigurationError(f"{path}: {problem}")
+        raise ConfigurationError(problem)
     return definition
 
 
@@ -172,50 +186,47 @@ def as_number(code: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _problem(definition: DatasetDefinition) -> str | None:
+def _problem(definition: DatasetDefinition, path: Path) -> Said | None:
     """The first thing that no type can say."""
     if definition.opt_out is not None and definition.patient is None:
-        return "opt_out: needs `patient`, the local column that identifies the patient"
+        return OPT_OUT_WITHOUT_PATIENT(path=path)
     if definition.opt_out is not None and not Path(definition.opt_out).is_absolute():
-        return "opt_out: must be an absolute path"
+        return NOT_ABSOLUTE(path=path, key="opt_out")
     for index, source in enumerate(definition.source):
-        problem = _source_problem(source)
+        problem = _source_problem(source, path, f"source[{index}]")
         if problem is not None:
-            return f"source[{index}].{problem}"
-    return _columns_problem(definition.columns)
+            return problem
+    return _columns_problem(definition.columns, path)
 
 
-def _source_problem(source: Source) -> str | None:
+def _source_problem(source: Source, path: Path, key: str) -> Said | None:
     if isinstance(source, PostgresqlSource):
-        return (
-            None
-            if source.socket.startswith("/")
-            else "socket: must be the folder of the server's unix socket"
-        )
+        return None if source.socket.startswith("/") else NOT_A_SOCKET_FOLDER(path=path, key=f"{key}.socket")
     if not Path(source.path).is_absolute():
-        return "path: must be an absolute path"
-    if isinstance(source, CsvSource):
-        if source.header and source.columns:
-            return "columns: is for a file without a header line: set header = false, or leave it out"
-        if not source.header and not source.columns:
-            return "columns: a file without a header line needs the names of its columns, in their order"
-        twice = _first_twice(source.columns)
-        if twice is not None:
-            return f"columns: {twice!r} is named twice"
-    return None
+        return NOT_ABSOLUTE(path=path, key=f"{key}.path")
+    return _names_problem(source, path, f"{key}.columns") if isinstance(source, CsvSource) else None
 
 
-def _columns_problem(columns: dict[str, ColumnMapping]) -> str | None:
+def _names_problem(source: CsvSource, path: Path, key: str) -> Said | None:
+    if source.header and source.columns:
+        return COLUMNS_WITH_HEADER(path=path, key=key)
+    if not source.header and not source.columns:
+        return COLUMNS_MISSING(path=path, key=key)
+    twice = _first_twice(source.columns)
+    return None if twice is None else COLUMN_NAMED_TWICE(path=path, key=key, column=twice)
+
+
+def _columns_problem(columns: dict[str, ColumnMapping], path: Path) -> Said | None:
     twice = _first_twice([name.lower() for name in columns])
     if twice is not None:
-        return f"columns.{twice}: is there twice (capital letters make no difference)"
+        return COLUMN_MAPPED_TWICE(path=path, column=twice)
     for name, mapping in columns.items():
         if not _is_column_name(name):
-            return f"columns.{name!r}: what studies call a column is letters, digits and underscores; put the local name into `from`"
+            return NOT_A_STUDY_COLUMN(path=path, column=name)
         numbers = [number for number in map(as_number, mapping.values) if number is not None]
         duplicate = _first_twice(numbers)
         if duplicate is not None:
-            return f"columns.{name}.values: the code {duplicate:g} is mapped twice (codes that are numbers compare as numbers)"
+            return CODE_MAPPED_TWICE(path=path, column=name, code=f"{duplicate:g}")
     return None
 
 

@@ -16,6 +16,7 @@ import duckdb
 import msgspec
 import tomli_w
 
+from fedagent.conditions.data import FIRST_LINE_HOLDS_NUMBERS
 from fedagent.errors import DataError
 from fedagent.trainer.datasets import ColumnMapping, ColumnType, CsvSource, as_number
 from fedagent.trainer.engine import open_engine
@@ -61,10 +62,7 @@ def draft_definition(name: str, path: str, patient: str | None) -> str:
         source = _guess_source(path, file)
         relation = csv_relation(source, file)
         if any(as_number(each) is not None for each in relation.columns):
-            raise DataError(
-                f"{path} line 1 holds numbers, so it seems to be data: write the dataset's file by hand, "
-                "with header = false and `columns`"
-            )
+            raise DataError(FIRST_LINE_HOLDS_NUMBERS(path=path))
         if patient is not None:
             relation.require(patient, path, "patient")
         source, types = _guess_types(file, relation, source)

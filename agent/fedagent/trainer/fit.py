@@ -12,6 +12,16 @@ from typing import assert_never
 import msgspec
 import numpy as np
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.data import (
+    CLASS_ABSENT,
+    COLUMN_LACKING,
+    COLUMN_LACKING_NEAR,
+    EVERY_DATASET_FITS,
+    TOO_FEW_TEST_PATIENTS,
+)
+from fedagent.conditions.trainer import TOO_FEW_ROWS
+from fedagent.journal import coded
 from fedagent.trainer.rows import MaskedColumn, read_columns
 from fedagent.trainer.small_counts import few
 from fedagent.trainer.snapshots import SnapshotRecord
@@ -45,7 +55,7 @@ class ColumnFit(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     column: str
-    problem: str | None = None
+    problem: Said | None = None
     missing: Count = 0
     unusable: Count = 0
     unusable_because: str = ""
@@ -77,8 +87,8 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[ColumnFit, ...] = ()
     train: SideFit | None = None
     test: SideFit | None = None
-    problems: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    problems: tuple[Said, ...] = ()
+    notes: tuple[Said, ...] = ()
 
 
 def check_fit(study: Study, record: SnapshotRecord) -> Fit:
@@ -88,19 +98,19 @@ def check_fit(study: Study, record: SnapshotRecord) -> Fit:
         DataError: the snapshot's file cannot be read.
     """
     if isinstance(study.task, Identity):
-        return _fit(study, record, notes=("the study reads no patient data: every dataset fits",))
+        return _fit(study, record, notes=(EVERY_DATASET_FITS(),))
     task = study.task
     lacking = _lacking_columns(task, record)
     needed = [name for name in columns_needed(task) if name not in {each.column for each in lacking}]
     table = read_columns(record.path, needed)
     columns = (*lacking, *(_column_fit(column, table) for column in _needed(task) if column.name in table))
-    problems = tuple(f"{each.column}: {each.problem}" for each in columns if each.problem)
+    problems = tuple(each.problem for each in columns if each.problem)
     if problems:
         return _fit(study, record, columns=columns, problems=problems)
     try:
         chosen = select(task, table)
     except TaskError as error:
-        return _fit(study, record, columns=columns, problems=(str(error),))
+        return _fit(study, record, columns=columns, problems=(error.said,))
     objections, notes = _judge_rows(study, task, chosen.train, chosen.test)
     train, test = _side(task, chosen.train), _side(task, chosen.test)
     return msgspec.structs.replace(
@@ -120,7 +130,7 @@ def fit_text(fit: Fit) -> str:
             classes = ", ".join(f"{each.name}: {each.rows}" for each in side.classes)
             lines.append(f"{name}: {side.rows} rows of {side.patients} patients ({classes})")
     lines += [f"note: {note}" for note in fit.notes]
-    lines += [f"problem: {problem}" for problem in fit.problems]
+    lines += [f"problem: {coded(problem)}" for problem in fit.problems]
     lines.append("The dataset fits the study." if fit.fits else "The dataset does not fit the study.")
     return "\n".join(lines)
 
@@ -130,8 +140,8 @@ def _fit(
     record: SnapshotRecord,
     *,
     columns: tuple[ColumnFit, ...] = (),
-    problems: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
+    problems: tuple[Said, ...] = (),
+    notes: tuple[Said, ...] = (),
 ) -> Fit:
     return Fit(
         dataset=record.dataset,
@@ -161,11 +171,12 @@ def _lacking_columns(task: TabularClassifier, record: SnapshotRecord) -> tuple[C
     for column in _needed(task):
         if column.name not in known:
             near = difflib.get_close_matches(column.name, known, n=1)
-            hint = f"is {near[0]!r} the same? " if near else ""
-            problem = (
-                f"is not in the dataset; {hint}add [columns.{column.name}] to its file, and snapshot it anew"
+            said = (
+                COLUMN_LACKING_NEAR(column=column.name, near=near[0])
+                if near
+                else COLUMN_LACKING(column=column.name)
             )
-            lacking.append(ColumnFit(column=column.name, problem=problem))
+            lacking.append(ColumnFit(column=column.name, problem=said))
     return tuple(lacking)
 
 
@@ -175,7 +186,7 @@ def _column_fit(column: Column, table: Table) -> ColumnFit:
     try:
         usable = ~np.isnan(encode(column, stored))
     except TaskError as error:
-        return ColumnFit(column=column.name, problem=str(error).removeprefix(f"column {column.name!r} "))
+        return ColumnFit(column=column.name, problem=error.said)
     return ColumnFit(
         column=column.name,
         missing=few(int(np.sum(~known))),
@@ -207,27 +218,23 @@ def _side(task: TabularClassifier, rows: Encoded) -> SideFit:
 
 def _judge_rows(
     study: Study, task: TabularClassifier, train: Encoded, test: Encoded
-) -> tuple[list[str], list[str]]:
+) -> tuple[list[Said], list[Said]]:
     """What keeps the study from training here, and what else people should know."""
     cell = study.privacy.minimum_cell
     problems, notes = [], []
     if train.patients < cell:
-        problems.append(
-            f"{few(train.patients)} patients are left for training: the study needs at least {cell}"
-        )
+        problems.append(TOO_FEW_ROWS(minimum=cell))
     absent = [name for place, name in enumerate(task.label.classes) if place not in train.labels]
     if absent:
-        notes.append(
-            f"no training row is of class {', '.join(absent)}: look at columns.{task.label.column}.values"
-        )
+        notes.append(CLASS_ABSENT(classes=", ".join(absent), column=task.label.column))
     if test.patients < cell:
-        notes.append(f"fewer than {cell} patients are left for test: no metric will leave")
+        notes.append(TOO_FEW_TEST_PATIENTS(minimum=cell))
     return problems, notes
 
 
 def _column_text(column: ColumnFit) -> str:
     if column.problem is not None:
-        return column.problem
+        return "does not fit"
     parts = []
     if column.missing:
         parts.append(f"{column.missing} rows have no value")

@@ -15,6 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedagent.channel import check_sealed, seal_memfd, sealed_memfd
+from fedagent.conditions.trainer import (
+    AGGREGATOR_KEY,
+    TOO_FEW_ROWS,
+    UPDATE_NOT_FINITE,
+    UPDATE_NOT_SEALED,
+    UPDATE_TENSORS,
+    UPDATES_EXPECTED,
+)
 from fedagent.errors import WireError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, new_blob_key
 from fedagent.security.sealing import seal, update_context
@@ -61,9 +69,7 @@ def pass_result(
     rows = _pass_rows(study, done.rows, training=training)
     metrics = pass_metrics(study, done.metrics)
     if len(descriptors) != training:
-        raise RefusedError(
-            Reason.GATE, f"the worker handed over {len(descriptors)} updates, expected {training:d}"
-        )
+        raise RefusedError(Reason.GATE, UPDATES_EXPECTED(count=len(descriptors), expected=int(training)))
     norm = measure(descriptors[0], study, pulse) if training else 0.0
     secret = UpdateSecret(key=new_blob_key(), rows=rows, snapshot=terms.snapshot, metrics=metrics)
     frame = JobSealed(
@@ -85,7 +91,7 @@ def _seal(secret: UpdateSecret, terms: GateTerms) -> bytes:
     try:
         return seal(announcement.aggregator_key, encode(secret), context=context)
     except WireError as error:
-        raise RefusedError(Reason.UNREADABLE, f"the aggregator's key cannot be used: {error}") from error
+        raise RefusedError(Reason.UNREADABLE, AGGREGATOR_KEY(reason=error)) from error
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------
@@ -125,8 +131,7 @@ def _pass_rows(study: Study, rows: int, *, training: bool) -> int:
     if rows >= study.privacy.minimum_cell:
         return rows
     if training:
-        text = f"{study.privacy.minimum_cell} usable training rows are needed, the dataset has fewer"
-        raise RefusedError(Reason.TOO_FEW_ROWS, text)
+        raise RefusedError(Reason.TOO_FEW_ROWS, TOO_FEW_ROWS(minimum=study.privacy.minimum_cell))
     return 0
 
 
@@ -145,18 +150,15 @@ def measure(update: int, study: Study, pulse: Callable[[], None]) -> float:
         seal_memfd(update)
         size = check_sealed(update, expected)
     except WireError as error:
-        raise RefusedError(Reason.GATE, f"the update was not handed over as it must be: {error}") from error
+        raise RefusedError(Reason.GATE, UPDATE_NOT_SEALED(reason=error)) from error
     if size != expected or os.pread(update, len(header), 0) != header:
-        raise RefusedError(
-            Reason.GATE,
-            f"the update of {size} bytes does not have the study's tensors (names, shapes, float32)",
-        )
+        raise RefusedError(Reason.GATE, UPDATE_TENSORS(size=size))
     total = 0.0
     for offset in range(len(header), expected, _BLOCK_BYTES):
         pulse()
         total += float(np.square(_read(update, offset, _BLOCK_BYTES), dtype=np.float64).sum())
     if not math.isfinite(total):  # squares of finite float32 cannot overflow a float64
-        raise RefusedError(Reason.NOT_FINITE, "the update is not finite: the training diverged")
+        raise RefusedError(Reason.NOT_FINITE, UPDATE_NOT_FINITE())
     return math.sqrt(total)
 
 

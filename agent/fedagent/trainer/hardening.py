@@ -10,6 +10,7 @@ import resource
 import signal
 from typing import Final
 
+from fedagent.conditions.trainer import KERNEL_REFUSES
 from fedagent.errors import TrainerError
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -44,4 +45,4 @@ def die_with(parent: int) -> None:
 def _prctl(option: int, value: int) -> None:
     if _libc.prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
-        raise TrainerError(f"prctl {option} failed: {os.strerror(number)}")
+        raise TrainerError(KERNEL_REFUSES(call=f"prctl({option})", reason=os.strerror(number)))

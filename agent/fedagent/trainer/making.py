@@ -16,6 +16,7 @@ from pathlib import Path
 import duckdb
 import msgspec
 
+from fedagent.conditions.data import NO_ROWS_LEFT, ROWS_NOT_WORKED_ON, SNAPSHOT_BUSY, SOURCES_EMPTY
 from fedagent.errors import DataError, StorageError
 from fedagent.storage.files import make_private_folder
 from fedagent.trainer import staging
@@ -53,7 +54,7 @@ def make_snapshot(state: Path, definition: DatasetDefinition, now: datetime) -> 
         try:
             table, counts, content = _build(definition, key, work)
         except duckdb.Error:
-            raise StorageError(f"cannot work on the rows in {work.parent}: is its disk full?") from None
+            raise StorageError(ROWS_NOT_WORKED_ON(folder=work.parent)) from None
         note = SnapshotNote(
             rows=content.rows,
             patients=content.patients,
@@ -88,7 +89,8 @@ def _build(
                 _stage_file(engine, definition, index, files[index])
         counts = staging.counts(engine)
         if counts.kept == 0:
-            raise DataError(f"dataset {definition.name}: no rows are left: {_why_none(counts)}")
+            left_out = counts.opted_out or counts.without_patient
+            raise DataError((NO_ROWS_LEFT if left_out else SOURCES_EMPTY)(dataset=definition.name))
         staging.check_values(engine, definition)
         table = work / "table.parquet"
         staging.write_table(engine, definition, key, table)
@@ -142,12 +144,6 @@ def _work_folder(folder: Path, dataset: str) -> Iterator[Path]:
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except BlockingIOError as error:
-        raise StorageError(f"a snapshot of {dataset} is being made already: wait for it to end") from error
+        raise StorageError(SNAPSHOT_BUSY(dataset=dataset)) from error
     finally:
         os.close(descriptor)
-
-
-def _why_none(counts: staging.Counts) -> str:
-    if counts.opted_out or counts.without_patient:
-        return "the patients of all rows opted out, or their identifier is missing; look at `patient` and `opt_out`"
-    return "its sources are empty; look at `path` or `query`"

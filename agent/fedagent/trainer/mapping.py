@@ -7,6 +7,7 @@ Rule: pure text to text; every constant is quoted. A text is missing, or right, 
 from collections.abc import Sequence
 from typing import Final
 
+from fedagent.conditions.data import CODE_NOT_A_BOOLEAN, CODE_NOT_A_NUMBER
 from fedagent.errors import ConfigurationError
 from fedagent.trainer.datasets import NUMBER, ColumnMapping, ColumnType, CsvSource, Source, as_number
 from fedagent.trainer.engine import quoted_text
@@ -100,10 +101,8 @@ def _constant_sql(value: str, kind: ColumnType, where: str) -> str:
     if kind == "number":
         number = as_number(value)
         if number is None:
-            raise ConfigurationError(f'{where}: {value!r} is not a number; correct it, or set type = "text"')
+            raise ConfigurationError(CODE_NOT_A_NUMBER(key=where, value=value))
         return _double_sql(number)
     if value.lower() not in _TRUE | _FALSE:
-        raise ConfigurationError(
-            f'{where}: {value!r} is neither true nor false; correct it, or set type = "text"'
-        )
+        raise ConfigurationError(CODE_NOT_A_BOOLEAN(key=where, value=value))
     return "true" if value.lower() in _TRUE else "false"

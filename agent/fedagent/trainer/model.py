@@ -11,6 +11,13 @@ import stat
 from collections.abc import Callable, Iterator
 
 from fedagent.channel import sealed_memfd
+from fedagent.conditions.messages import (
+    MODEL_BLOB,
+    MODEL_FILE_SIZE,
+    MODEL_PLAINTEXT,
+    MODEL_SIZE,
+    MODEL_TENSORS,
+)
 from fedagent.errors import WireError
 from fedagent.security.blob import BlobCipher, ciphertext_bytes
 from fedagent.wire.manifest import Manifest, blob_digest, chunk_count
@@ -33,19 +40,15 @@ def open_model(
     """
     expected = ciphertext_bytes(file_bytes(shapes), reference.chunk_bytes)
     if reference.size_bytes != expected:
-        raise WireError(
-            f"a model of this task has {expected} bytes, announced are {reference.size_bytes}", "$.model"
-        )
+        raise WireError(MODEL_SIZE(expected=expected, announced=reference.size_bytes), "$.model")
     status = os.fstat(ciphertext)
     if not stat.S_ISREG(status.st_mode) or status.st_size != expected:
-        raise WireError(
-            f"the model's file has {status.st_size} bytes, announced are {expected}", "descriptor"
-        )
+        raise WireError(MODEL_FILE_SIZE(size=status.st_size, announced=expected), "descriptor")
     model = sealed_memfd("model", _plaintext(ciphertext, reference, BlobCipher(key), pulse))
     header = encode_header(shapes)
     if os.pread(model, len(header), 0) != header:
         os.close(model)
-        raise WireError("the model's tensors are not those of the study's task", "header")
+        raise WireError(MODEL_TENSORS(), "header")
     return model
 
 
@@ -66,6 +69,6 @@ def _plaintext(
         size_bytes=reference.size_bytes, chunk_bytes=reference.chunk_bytes, chunks=tuple(digests)
     )
     if blob_digest(found) != reference.blob:
-        raise WireError("the model's bytes are not those of the announced blob", "$.model.blob")
+        raise WireError(MODEL_BLOB(), "$.model.blob")
     if whole.digest() != reference.plaintext:
-        raise WireError("the decrypted model is not the announced one", "$.model.plaintext")
+        raise WireError(MODEL_PLAINTEXT(), "$.model.plaintext")

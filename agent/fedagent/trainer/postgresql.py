@@ -8,13 +8,15 @@ Source: PostgreSQL manual, SET TRANSACTION, DECLARE, and appendix A (SQLSTATE co
 """
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import pg8000.native
 from pg8000.exceptions import DatabaseError, InterfaceError
 
+from fedagent.conditions import data
+from fedagent.conditions.condition import Condition
 from fedagent.errors import DataError, UnavailableError
 from fedagent.trainer.datasets import PostgresqlSource
 from fedagent.trainer.engine import quoted_name
@@ -24,17 +26,17 @@ CONNECT_S: Final = 30
 
 _FAULTS: Final = (DatabaseError, InterfaceError, OSError)
 
-_REASONS: Final = {
-    "42501": "role {user} may not read what the query names: GRANT SELECT ON it TO {user}",
-    "42P01": "a table in the query does not exist: correct `query`",
-    "42703": "a column in the query does not exist: correct `query`",
-    "42702": "two columns of the query have one name: rename one with AS",
-    "42601": "the query is not one SELECT: correct `query`",
-    "25006": "the query wants to change something: it must be a SELECT",
-    "28000": "the server does not let role {user} in: pg_hba.conf needs `local {database} {user} peer map=...`",
-    "28P01": "the server wants a password: pg_hba.conf needs `local {database} {user} peer map=...`",
-    "3D000": "there is no such database: correct `database`",
-    "57014": "the server cancelled the query: run it again, or give role {user} a longer statement_timeout",
+_REASONS: Final[Mapping[str, Condition]] = {
+    "42501": data.MAY_NOT_SELECT,
+    "42P01": data.NO_SUCH_TABLE,
+    "42703": data.NO_SUCH_COLUMN,
+    "42702": data.COLUMN_NAMES_CLASH,
+    "42601": data.NOT_ONE_SELECT,
+    "25006": data.QUERY_CHANGES,
+    "28000": data.ROLE_NOT_LET_IN,
+    "28P01": data.ROLE_NOT_LET_IN,
+    "3D000": data.NO_SUCH_DATABASE,
+    "57014": data.QUERY_CANCELLED,
 }
 
 
@@ -91,9 +93,7 @@ class PostgresqlTable:
             link.settimeout(None)  # A query may take its time.
         except OSError as error:
             link.close()
-            raise UnavailableError(
-                f"{self._source.title}: no server answers at {path}: start it, or correct `socket` and `port`"
-            ) from error
+            raise UnavailableError(data.NO_DATABASE_SERVER(source=self._source.title, path=path)) from error
         try:
             return pg8000.native.Connection(
                 self._source.user,
@@ -115,11 +115,10 @@ class PostgresqlTable:
 
     def _explained(self, error: BaseException) -> DataError:
         code = _sqlstate(error)
-        reason = _REASONS.get(
-            code, f"the server refused, or went away (SQLSTATE {code or 'unknown'}): see its log"
-        )
+        user, database = self._source.user, self._source.database
+        said = _REASONS.get(code, data.SERVER_REFUSED)
         return DataError(
-            f"{self._source.title}: {reason.format(user=self._source.user, database=self._source.database)}"
+            said(source=self._source.title, user=user, database=database, code=code or "unknown")
         )
 
 

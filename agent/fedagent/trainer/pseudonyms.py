@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from fedagent.conditions.data import DAMAGED_PSEUDONYM_KEY
+from fedagent.conditions.files import TRAINER_CANNOT_READ
 from fedagent.errors import StorageError
 from fedagent.storage import disk
 from fedagent.storage.files import make_private_folder
@@ -31,13 +33,9 @@ def pseudonym_key(state: Path) -> bytes:
             _make(path)
         key = path.read_bytes()
     except OSError as error:
-        raise StorageError(
-            f"cannot read {path}: {error.strerror}; it must belong to the trainer's user"
-        ) from error
+        raise StorageError(TRAINER_CANNOT_READ(path=path, reason=error.strerror)) from error
     if len(key) != KEY_BYTES:
-        raise StorageError(
-            f"{path} is damaged: restore it from a backup (a new one makes every patient a new one)"
-        )
+        raise StorageError(DAMAGED_PSEUDONYM_KEY(path=path))
     return key
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
+from fedagent.conditions.data import SNAPSHOT_LACKS_COLUMN, SNAPSHOT_UNREADABLE
 from fedagent.errors import DataError
 from fedagent.trainer.engine import open_engine, quoted_name
 
@@ -41,14 +42,10 @@ def read_columns(path: str | Path, names: Sequence[str]) -> dict[str, MaskedColu
             }
             lacking = [name for name in names if name not in found]
             if lacking:
-                raise DataError(
-                    f"the snapshot has no column {lacking[0]!r}: add it to the dataset and snapshot anew"
-                )
+                raise DataError(SNAPSHOT_LACKS_COLUMN(column=lacking[0]))
             arrays = engine.execute(f"SELECT {wanted} FROM read_parquet(?)", [str(path)]).fetchnumpy()  # noqa: S608
     except duckdb.OutOfMemoryException:
         raise MemoryError from None
     except duckdb.Error:
-        raise DataError(
-            "the snapshot's file cannot be read: fedagent dataset snapshot makes it anew"
-        ) from None
+        raise DataError(SNAPSHOT_UNREADABLE()) from None
     return {name: np.ma.masked_array(arrays[name], mask=np.ma.getmaskarray(arrays[name])) for name in names}

@@ -14,10 +14,12 @@ from typing import Final
 
 import msgspec
 
+from fedagent.conditions.commands import WHICH_DATASET
 from fedagent.conditions.condition import ExitCode
+from fedagent.conditions.data import NO_SNAPSHOT_YET
 from fedagent.core.settings import Settings
 from fedagent.errors import DataError, FedagentError, UsageError
-from fedagent.journal import plain
+from fedagent.journal import coded, plain
 from fedagent.storage.settings import read_settings
 from fedagent.storage.toml import read_toml
 from fedagent.trainer.datasets import DatasetDefinition, definition_digest, read_definition
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, read_settings(options.config))
     except FedagentError as error:
-        print(f"fedagent: {plain(str(error))}", file=sys.stderr)  # noqa: T201
+        print(f"fedagent: {plain(coded(error.said))}", file=sys.stderr)  # noqa: T201
         return error.exit_code
 
 
@@ -76,7 +78,7 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.list:
         return _list(options, settings)
     if options.name is None:
-        raise UsageError("which dataset? name it, or ask for --list")
+        raise UsageError(WHICH_DATASET())
     if options.draft is not None:
         print(draft_definition(options.name, str(options.draft.absolute()), options.patient), end="")  # noqa: T201
         return 0
@@ -92,9 +94,7 @@ def _check(options: argparse.Namespace, settings: Settings) -> int:
     study = read_toml(options.check, Study)
     record = _store(settings).current(options.name)
     if record is None:
-        raise DataError(
-            f"dataset {options.name} has no snapshot yet: sudo fedagent dataset snapshot {options.name}"
-        )
+        raise DataError(NO_SNAPSHOT_YET(dataset=options.name))
     fit = check_fit(study, record)
     _print(options, fit, fit_text(fit))
     return 0 if fit.fits else ExitCode.FAILED

@@ -13,6 +13,12 @@ from typing import Final, Literal
 
 import msgspec
 
+from fedagent.conditions.data import (
+    SNAPSHOT_DAMAGED,
+    SNAPSHOT_NOT_STORED,
+    SNAPSHOT_VANISHED,
+)
+from fedagent.conditions.files import TRAINER_CANNOT_READ
 from fedagent.errors import StorageError
 from fedagent.storage import disk
 from fedagent.storage.failpoints import Failpoint, reach
@@ -102,15 +108,11 @@ class SnapshotStore:
         except FileNotFoundError as error:
             if Path(error.filename) == pointer:
                 return None
-            raise StorageError(
-                f"the current snapshot of {dataset} is incomplete: {_again(dataset)}"
-            ) from error
+            raise StorageError(SNAPSHOT_DAMAGED(dataset=dataset)) from error
         except OSError as error:
-            raise StorageError(
-                f"cannot read {error.filename}: {error.strerror}; correct its permissions"
-            ) from error
+            raise StorageError(TRAINER_CANNOT_READ(path=error.filename, reason=error.strerror)) from error
         except (ValueError, msgspec.MsgspecError) as error:
-            raise StorageError(f"the current snapshot of {dataset} is damaged: {_again(dataset)}") from error
+            raise StorageError(SNAPSHOT_DAMAGED(dataset=dataset)) from error
         return SnapshotRecord(
             dataset=dataset, digest=digest, path=pointer.with_name(f"{name}.parquet"), note=note
         )
@@ -125,9 +127,7 @@ class SnapshotStore:
             folders = list(self._folder.iterdir()) if self._folder.exists() else []
             names = sorted(each.name for each in folders if each.is_dir())
         except OSError as error:
-            raise StorageError(
-                f"cannot read {self._folder}: {error.strerror}; correct its permissions"
-            ) from error
+            raise StorageError(TRAINER_CANNOT_READ(path=self._folder, reason=error.strerror)) from error
         return tuple(record for record in map(self.current, names) if record is not None)
 
     def dataset_folder(self, dataset: str) -> Path:
@@ -158,16 +158,8 @@ class SnapshotStore:
             reach(Failpoint.SNAPSHOT_WRITTEN)
             write_atomically(folder / "current", f"{digest.hex()}\n".encode("ascii"))
         except OSError as error:
-            raise StorageError(
-                f"cannot store the snapshot in {folder}: {error.strerror}; free space there"
-            ) from error
+            raise StorageError(SNAPSHOT_NOT_STORED(folder=folder, reason=error.strerror)) from error
         record = self.current(dataset)
         if record is None:
-            raise StorageError(
-                f"the snapshot of {dataset} vanished from {folder}: nobody else may write there"
-            )
+            raise StorageError(SNAPSHOT_VANISHED(dataset=dataset, folder=folder))
         return record
-
-
-def _again(dataset: str) -> str:
-    return f"sudo fedagent dataset snapshot {dataset}"

@@ -19,6 +19,28 @@ from typing import BinaryIO, Final
 import duckdb
 import msgspec
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.data import (
+    COLUMN_MORE_THAN_ONCE,
+    IS_UTF8,
+    IS_UTF16,
+    MIXED_ENCODINGS,
+    NO_COLUMN,
+    NO_COLUMN_NEAR,
+    NO_HEADER,
+    NO_HEADER_FOR_COLUMN,
+    NO_SOURCE_FILE,
+    NOT_A_CSV_LINE,
+    NOT_A_HEADER,
+    NOT_LATIN1,
+    NOT_PARQUET,
+    NOT_READ,
+    NOT_READ_TO_ITS_END,
+    NOT_UTF8,
+    SOURCE_NOT_A_FILE,
+    WRONG_WIDTH,
+)
+from fedagent.conditions.files import TRAINER_CANNOT_READ
 from fedagent.errors import ConfigurationError, DataError
 from fedagent.trainer.datasets import CsvSource, as_number
 from fedagent.trainer.engine import quoted_name, quoted_text
@@ -44,14 +66,12 @@ class OpenFile:
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError as error:
-            raise DataError(f"there is no file {path}: correct the path") from error
+            raise DataError(NO_SOURCE_FILE(path=path)) from error
         except OSError as error:
-            raise DataError(
-                f"cannot read {path}: {error.strerror}; the trainer's user must be able to"
-            ) from error
+            raise DataError(TRAINER_CANNOT_READ(path=path, reason=error.strerror)) from error
         if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
             self.close()
-            raise DataError(f"{path} is not a file: correct the path")
+            raise DataError(SOURCE_NOT_A_FILE(path=path))
 
     @property
     def engine_path(self) -> str:
@@ -92,18 +112,14 @@ class Relation(msgspec.Struct, frozen=True):
         """
         if wanted in self.columns:
             return
-        missing = f"{where} has no column {wanted!r} ({key})"
         if wanted in self.twice:
-            raise ConfigurationError(
-                f"{where} has more than one column {wanted!r} ({key}): rename them there"
-            )
+            raise ConfigurationError(COLUMN_MORE_THAN_ONCE(source=where, column=wanted, key=key))
         if any(as_number(name) is not None for name in self.columns):
-            raise ConfigurationError(
-                f"{missing}: its first line seems to be data; without a header line set header = false and `columns`"
-            )
+            raise ConfigurationError(NO_HEADER_FOR_COLUMN(source=where, column=wanted, key=key))
         near = difflib.get_close_matches(wanted, self.columns, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "correct `from` in the dataset's file"
-        raise ConfigurationError(f"{missing}: {hint}")
+        if near:
+            raise ConfigurationError(NO_COLUMN_NEAR(source=where, column=wanted, key=key, near=near[0]))
+        raise ConfigurationError(NO_COLUMN(source=where, column=wanted, key=key))
 
 
 def csv_relation(source: CsvSource, file: OpenFile) -> Relation:
@@ -116,8 +132,8 @@ def csv_relation(source: CsvSource, file: OpenFile) -> Relation:
     names = csv_header(source, file) if source.header else source.columns
     declared = ", ".join(f"'__c{index}': 'VARCHAR'" for index in range(len(names)))
     sql = (
-        f"read_csv({quoted_text(file.engine_path)}, auto_detect=false, header={str(source.header).lower()}, "
-        f"delim={quoted_text(source.delimiter)}, quote='\"', escape='\"', columns={{{declared}}}, "
+        f"read_csv({quoted_text(file.engine_path)}, auto_detect=false,header={str(source.header).lower()}, "
+        f"delim={quoted_text(source.delimiter)}, quote='\"',escape='\"',columns={{{declared}}}, "
         f"encoding='{source.encoding}', compression='none', max_line_size={LINE_BYTES})"
     )
     often = Counter(names)
@@ -135,7 +151,7 @@ def parquet_relation(file: OpenFile, engine: duckdb.DuckDBPyConnection) -> Relat
     try:
         rows = engine.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
     except duckdb.Error:
-        raise DataError(f"{file.path} is not a Parquet file that can be read: write it anew") from None
+        raise DataError(NOT_PARQUET(path=file.path)) from None
     return Relation(sql, {str(row[0]): quoted_name(str(row[0])) for row in rows})
 
 
@@ -149,11 +165,9 @@ def csv_header(source: CsvSource, file: OpenFile) -> tuple[str, ...]:
         try:
             names = [name.strip() for name in next(csv.reader(text, delimiter=source.delimiter), [])]
         except (csv.Error, UnicodeDecodeError):
-            raise DataError(
-                f"{source.path} line 1 is not a header line: set header = false and `columns`"
-            ) from None
+            raise DataError(NOT_A_HEADER(path=source.path)) from None
     if not any(names):
-        raise DataError(f"{source.path} has no header line: is it empty?")
+        raise DataError(NO_HEADER(path=source.path))
     return tuple(names)
 
 
@@ -169,37 +183,35 @@ def check_encoding(source: CsvSource, file: OpenFile) -> None:
             line = reader.readline(LINE_BYTES)
             if not line:
                 return
-            problem = _line_problem(line, number, source.encoding, last_utf8)
+            problem = _line_problem(line, number, source, last_utf8)
             if problem is not None:
-                raise DataError(f"{source.path} {problem}")
+                raise DataError(problem)
             last_utf8 = last_utf8 if line.isascii() else number
 
 
-def _line_problem(line: bytes, number: int, encoding: str, last_utf8: int) -> str | None:
-    """Why the line is not of this encoding.
+def _line_problem(line: bytes, number: int, source: CsvSource, last_utf8: int) -> Said | None:
+    """Why the line is not of the source's encoding.
 
     Args:
         last_utf8: the last line so far with a character beyond ASCII, 0 for none.
     """
     if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "is UTF-16: save it as UTF-8"
+        return IS_UTF16(path=source.path)
     if len(line) >= LINE_BYTES or b"\0" in line:
-        return f"line {number} is longer than {LINE_BYTES} bytes or holds a NUL byte: is it a CSV file?"
+        return NOT_A_CSV_LINE(path=source.path, line=number, limit_bytes=LINE_BYTES)
     if line.isascii():
         return None
-    if encoding == "utf-8":
-        return None if _is_utf8(line) else _not_utf8(number, last_utf8)
+    if source.encoding == "utf-8":
+        return None if _is_utf8(line) else _not_utf8(source.path, number, last_utf8)
     if _is_utf8(line):
-        return f'line {number} is UTF-8, not Latin-1: save all of it as UTF-8, and drop encoding = "latin-1"'
-    return (
-        f"line {number} is not Latin-1 (Windows-1252?): save it as UTF-8" if _CONTROL.search(line) else None
-    )
+        return IS_UTF8(path=source.path, line=number)
+    return NOT_LATIN1(path=source.path, line=number) if _CONTROL.search(line) else None
 
 
-def _not_utf8(number: int, last_utf8: int) -> str:
+def _not_utf8(path: str, number: int, last_utf8: int) -> Said:
     if last_utf8:
-        return f"line {number} is not UTF-8, but line {last_utf8} is: the file mixes encodings; save all of it as UTF-8"
-    return f'line {number} is not UTF-8: save it as UTF-8, or set encoding = "latin-1" for this source'
+        return MIXED_ENCODINGS(path=path, line=number, utf8_line=last_utf8)
+    return NOT_UTF8(path=path, line=number)
 
 
 def _is_utf8(line: bytes) -> bool:
@@ -217,11 +229,9 @@ def _python_encoding(source: CsvSource) -> str:
 def reading_failed(error: duckdb.Error, where: str, columns: int) -> DataError:
     """What DuckDB found wrong with a file, without the row that it quotes."""
     line, width = _LINE.search(str(error)), _WIDTH.search(str(error))
-    place = f"{where} line {line[1]}" if line else where
+    place = f"{where}:{line[1]}" if line else where
     if width:
-        return DataError(
-            f"{place} has {width[2]} columns, expected are {columns}: correct the file, or `columns` and `delimiter`"
-        )
+        return DataError(WRONG_WIDTH(place=place, found=width[2], expected=columns))
     if isinstance(error, duckdb.OutOfMemoryException | duckdb.IOException):
-        return DataError(f"{place} cannot be read to its end: is there space in the trainer's state folder?")
-    return DataError(f"{place} cannot be read: check its quotes and its delimiter")
+        return DataError(NOT_READ_TO_ITS_END(place=place))
+    return DataError(NOT_READ(place=place))

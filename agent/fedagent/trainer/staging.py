@@ -13,8 +13,16 @@ from typing import Final, assert_never
 import duckdb
 import msgspec
 
+from fedagent.conditions.condition import Condition
+from fedagent.conditions.data import (
+    NOT_BOOLEANS,
+    NOT_NUMBERS,
+    OPT_OUT_NOT_READABLE,
+    OPT_OUT_NOT_UTF8,
+    UNLISTED_CODES,
+)
 from fedagent.errors import ConfigurationError, DataError
-from fedagent.trainer.datasets import DatasetDefinition
+from fedagent.trainer.datasets import ColumnMapping, DatasetDefinition
 from fedagent.trainer.engine import quoted_name, quoted_text
 from fedagent.trainer.mapping import local_sql, text_sql, value_sql, wrong_sql
 from fedagent.trainer.pseudonyms import hmac_sql
@@ -64,12 +72,10 @@ def load_opt_out(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinitio
         lines = Path(definition.opt_out).read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise ConfigurationError(
-            f"cannot read the opt-out list {definition.opt_out}: {error.strerror}"
+            OPT_OUT_NOT_READABLE(path=definition.opt_out, reason=error.strerror)
         ) from error
     except UnicodeDecodeError:
-        raise ConfigurationError(
-            f"the opt-out list {definition.opt_out} is not UTF-8: save it as UTF-8"
-        ) from None
+        raise ConfigurationError(OPT_OUT_NOT_UTF8(path=definition.opt_out)) from None
     identifiers = [line.partition("#")[0].strip() for line in lines]
     same = _same_patient_sql(text_sql("id"))
     engine.execute(
@@ -144,7 +150,7 @@ def _left_out_sql(definition: DatasetDefinition) -> str:
     if definition.patient is None:
         return "CAST(NULL AS VARCHAR)"
     return (
-        f"CASE WHEN {PATIENT} IS NULL THEN 'no patient' "
+        f"CASE WHEN {PATIENT} IS NULL THEN 'no-patient' "
         f"WHEN {_same_patient_sql(PATIENT)} IN (SELECT id FROM opted_out) THEN 'opt-out' END"
     )
 
@@ -153,7 +159,7 @@ def counts(engine: duckdb.DuckDBPyConnection) -> Counts:
     """What became of the rows."""
     row = engine.execute(
         f"SELECT count(*) FILTER ({_LEFT_OUT} IS NULL), count(*) FILTER ({_LEFT_OUT} = 'opt-out'), "
-        f"count(*) FILTER ({_LEFT_OUT} = 'no patient') FROM staged"
+        f"count(*) FILTER ({_LEFT_OUT} = 'no-patient') FROM staged"
     ).fetchone()
     return Counts(*row) if row else Counts(0, 0, 0)
 
@@ -174,13 +180,8 @@ def check_values(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinitio
     for source, *numbers in found:
         for name, count, row in zip(definition.sorted_columns, numbers[::2], numbers[1::2], strict=True):
             if count:
-                raise DataError(
-                    _wrong_values(
-                        definition,
-                        name,
-                        f"{few(count)} rows of {definition.source[source].title} (the first is row {row})",
-                    )
-                )
+                wrong, title = _wrong(definition.columns[name]), definition.source[source].title
+                raise DataError(wrong(column=name, rows=few(count), source=title, row=row))
 
 
 def write_table(
@@ -259,12 +260,10 @@ def row_sql(columns: tuple[SnapshotColumn, ...]) -> str:
     return " || ".join(parts)
 
 
-def _wrong_values(definition: DatasetDefinition, name: str, where: str) -> str:
-    mapping = definition.columns[name]
+def _wrong(mapping: ColumnMapping) -> Condition:
     if mapping.values:
-        return f'column {name}: {where} hold a code that columns.{name}.values does not list: add it there (= "" if it means not known)'
-    kind = "a number" if mapping.type == "number" else "true or false"
-    return f'column {name}: {where} are not {kind}: add the code for "not known" to `missing`, or set type = "text"'
+        return UNLISTED_CODES
+    return NOT_NUMBERS if mapping.type == "number" else NOT_BOOLEANS
 
 
 def _same_patient_sql(identifier: str) -> str:

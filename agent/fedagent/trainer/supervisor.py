@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from fedagent.channel import FrameChannel
+from fedagent.conditions.settings import TRAINER_CANNOT_READ_CA
+from fedagent.conditions.trainer import NOT_A_TRAINER_KEY
 from fedagent.errors import ConfigurationError, FedagentError, StorageError
 from fedagent.journal import log_to_stderr, tell
 from fedagent.security.certificates import Trust
@@ -52,9 +54,7 @@ def run(arguments: Sequence[str], worker: Sequence[str]) -> int:
     Args:
         worker: the worker's command line.
     """
-    parser = argparse.ArgumentParser(
-        prog="fedagent-trainer", description="The trainer, started by the fedagent daemon."
-    )
+    parser = argparse.ArgumentParser(prog="fedagent-trainer", description=__doc__)
     parser.add_argument("--config", type=Path, default=Path("/etc/fedagent/fedagent.toml"))
     config = parser.parse_args(arguments).config
     log_to_stderr(speaker="trainer")
@@ -64,7 +64,7 @@ def run(arguments: Sequence[str], worker: Sequence[str]) -> int:
     except EndError as end:
         tell(_log, end.said)
     except FedagentError as error:
-        _log.error("ends: %s", error)
+        tell(_log, error.said)
         return error.exit_code
     return 0
 
@@ -121,9 +121,7 @@ def _private_key(path: Path) -> bytes:
         write_atomically(path, new_private_key())
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
-        raise StorageError(
-            f"{path} is not a trainer's key: remove it, and the studies' keys will be asked for anew"
-        )
+        raise StorageError(NOT_A_TRAINER_KEY(path=path))
     return key
 
 
@@ -131,9 +129,7 @@ def _trust(path: Path) -> Trust:
     try:
         return Trust(path.read_bytes())
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot read {path}: {error.strerror}; the trainer's user must be able to"
-        ) from error
+        raise ConfigurationError(TRAINER_CANNOT_READ_CA(path=path, reason=error.strerror)) from error
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fedagent.conditions.messages import NO_TENSORS
 from fedagent.errors import WireError
 from fedagent.wire.tensors import FLOAT_BYTES, HEADER_BYTES, encode_header, parse_header, tensor_bytes
 
@@ -28,7 +29,7 @@ def read_tensors(descriptor: int) -> Tensors:
         WireError: not a safetensors file of float32 only.
     """
     if not os.fstat(descriptor).st_size:
-        raise WireError("the file of tensors is empty")
+        raise WireError(NO_TENSORS())
     with mmap.mmap(descriptor, 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as mapped, memoryview(mapped) as data:
         return parse_tensors(data)  # private, since Linux < 6.7 maps a sealed memfd in no other way
 

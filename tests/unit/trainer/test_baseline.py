@@ -140,7 +140,7 @@ def test_the_command_prints_a_table(arguments: list[str], capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("extra", "code", "text"),
     [
-        (["--snapshot=clinic-c"], 64, "must be SITE=PATH"),
+        (["--snapshot=clinic-c"], 64, "is not SITE=PATH"),
         (["--snapshot=clinic-a=/dev/null"], 64, "named twice"),
         (["--snapshot=clinic-c=/nowhere"], 64, "cannot read /nowhere"),
         (["--model=/nowhere"], 64, "cannot read /nowhere"),

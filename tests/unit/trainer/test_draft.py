@@ -58,7 +58,7 @@ def test_semicolons_commas_and_latin1_are_found(hospital: DataHospital) -> None:
 
 
 def test_a_first_line_that_is_data_is_refused(hospital: DataHospital) -> None:
-    with pytest.raises(DataError, match="line 1 holds numbers, so it seems to be data") as caught:
+    with pytest.raises(DataError, match=r"a\.csv:1 holds numbers, so it seems to be data") as caught:
         draft(hospital, "63.5,m\n64,f\n")
     assert "63.5" not in str(caught.value)
 
@@ -69,5 +69,5 @@ def test_a_patient_column_that_is_not_there_is_refused(hospital: DataHospital) -
 
 
 def test_a_broken_row_is_told_with_its_line(hospital: DataHospital) -> None:
-    with pytest.raises(DataError, match=r"a\.csv line 3 has 1 columns, expected are 2"):
+    with pytest.raises(DataError, match=r"a\.csv:3 has 1 columns, expected are 2"):
         draft(hospital, "a,b\n1,2\nSENTINEL\n")

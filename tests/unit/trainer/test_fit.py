@@ -7,6 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fedagent.conditions.data import (
+    CLASS_ABSENT,
+    COLUMN_LACKING,
+    COLUMN_LACKING_NEAR,
+    EVERY_DATASET_FITS,
+    TOO_FEW_TEST_PATIENTS,
+)
+from fedagent.conditions.trainer import TOO_FEW_ROWS
 from fedagent.trainer.fit import Fit, check_fit, fit_text
 from fedagent.trainer.rows import read_columns
 from fedagent.trainer.tasks import TaskError
@@ -84,8 +92,9 @@ def test_small_counts_are_words_and_large_ones_numbers(hospital: DataHospital) -
 def test_a_missing_column_comes_with_the_nearest_name(hospital: DataHospital) -> None:
     fit = check(hospital, rows(), columns=(s.Numeric(name="ages"), s.Boolean(name="zzz")))
     assert not fit.fits
-    assert fit.problems[0].startswith("ages: is not in the dataset; is 'age' the same?")
-    assert fit.problems[1].startswith("zzz: is not in the dataset; add [columns.zzz]")
+    assert fit.problems[0] == COLUMN_LACKING_NEAR(column="ages", near="age")
+    assert fit.problems[1] == COLUMN_LACKING(column="zzz")
+    assert fit_text(fit).splitlines()[-2] == f"problem: {fit.problems[1]} [{COLUMN_LACKING.code}]"
     assert fit.train is None
     assert fit_text(fit).endswith("The dataset does not fit the study.")
 
@@ -93,11 +102,11 @@ def test_a_missing_column_comes_with_the_nearest_name(hospital: DataHospital) ->
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"columns": (s.Numeric(name="ward"),)}, "ward: holds text, the study wants a number"),
-        ({"columns": (s.Boolean(name="ward"),)}, "ward: holds text, the study wants a boolean"),
+        ({"columns": (s.Numeric(name="ward"),)}, "'ward' holds text, the study wants a number"),
+        ({"columns": (s.Boolean(name="ward"),)}, "'ward' holds text, the study wants a boolean"),
         (
             {"columns": (s.Category(name="age", categories=("a", "b")),)},
-            "age: holds numbers, the study wants one of",
+            "'age' holds numbers, the study wants one of",
         ),
     ],
 )
@@ -106,13 +115,13 @@ def test_a_column_of_another_type_is_a_problem(
 ) -> None:
     fit = check(hospital, rows(), **changes)
     assert not fit.fits
-    assert fit.problems[0].startswith(words)
+    assert fit.problems[0].text.startswith(f"column {words}")
 
 
 def test_too_few_rows_for_training_are_a_problem(hospital: DataHospital) -> None:
     fit = check(hospital, rows(), columns=(s.Numeric(name="age", minimum=55),))
     assert not fit.fits
-    assert fit.problems == ("fewer than 10 patients are left for training: the study needs at least 10",)
+    assert fit.problems == (TOO_FEW_ROWS(minimum=10),)
 
 
 @pytest.mark.parametrize("patients", [9, 10])
@@ -135,13 +144,13 @@ def test_it_counts_patients_as_the_worker_does_not_their_rows(hospital: DataHosp
 def test_a_class_that_no_training_row_has_is_told(hospital: DataHospital) -> None:
     fit = check(hospital, rows(), columns=(s.Numeric(name="age", maximum=39),))
     assert fit.fits
-    assert fit.notes[0] == "no training row is of class yes: look at columns.ill.values"
+    assert fit.notes[0] == CLASS_ABSENT(classes="yes", column="ill")
 
 
 def test_too_few_test_rows_are_told(hospital: DataHospital) -> None:
     fit = check(hospital, rows("30,north,no,test"), split=s.ColumnSplit(column="side"))
     assert fit.fits
-    assert fit.notes == ("fewer than 10 patients are left for test: no metric will leave",)
+    assert fit.notes == (TOO_FEW_TEST_PATIENTS(minimum=10),)
     assert [each.column for each in fit.columns] == ["age", "ward", "ill", "side"]
 
 
@@ -149,4 +158,4 @@ def test_a_study_without_patient_data_fits_everything(hospital: DataHospital) ->
     hospital.define_csv(rows(), COLUMNS)
     fit = check_fit(make_study(s.Identity(parameters=4)), hospital.make().record)
     assert fit.fits
-    assert fit.notes == ("the study reads no patient data: every dataset fits",)
+    assert fit.notes == (EVERY_DATASET_FITS(),)

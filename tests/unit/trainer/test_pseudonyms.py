@@ -43,6 +43,6 @@ def test_the_key_is_made_once_and_is_private(state_folder: Path) -> None:
 
 def test_a_damaged_key_is_not_replaced(state_folder: Path) -> None:
     (state_folder / "pseudonym.key").write_bytes(b"short")
-    with pytest.raises(StorageError, match="is damaged: restore it from a backup"):
+    with pytest.raises(StorageError, match="is damaged; restore it from a backup"):
         pseudonym_key(state_folder)
     assert (state_folder / "pseudonym.key").read_bytes() == b"short"

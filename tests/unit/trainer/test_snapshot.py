@@ -64,7 +64,7 @@ def test_a_snapshot_is_told_as_json(hospital: DataHospital, capsys: pytest.Captu
         (
             ["heart", "--check", "STUDY"],
             1,
-            "dataset heart has no snapshot yet: sudo fedagent dataset snapshot heart",
+            "dataset heart has no snapshot yet; sudo fedagent dataset snapshot heart",
         ),
         (["heart", "--draft", "/nowhere.csv"], 1, "there is no file /nowhere.csv"),
     ],

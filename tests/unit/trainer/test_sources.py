@@ -37,18 +37,18 @@ def test_latin1_is_taken_where_it_is_declared(tmp_path: Path) -> None:
         (
             b"name\nx\n" + LATIN1,
             "utf-8",
-            'a.csv line 3 is not UTF-8: save it as UTF-8, or set encoding = "latin-1"',
+            'a.csv:3 is not UTF-8; save it as UTF-8, or set encoding = "latin-1"',
         ),
         (
             b"name\n" + UTF8 + b"\nx\n" + LATIN1,
             "utf-8",
-            "line 4 is not UTF-8, but line 2 is: the file mixes encodings",
+            "a.csv:4 is not UTF-8, but line 2 is: the file mixes encodings",
         ),
-        (b"name\n" + LATIN1 + b"\n" + UTF8, "latin-1", "line 3 is UTF-8, not Latin-1"),
-        (b"name\n\x93x\x94\n", "latin-1", "line 2 is not Latin-1 (Windows-1252?)"),
-        ("name\n".encode("utf-16"), "utf-8", "is UTF-16: save it as UTF-8"),
-        (b"name\nx\0y\n", "utf-8", "line 2 is longer than"),
-        (b"name\n" + b"x" * LINE_BYTES, "utf-8", "line 2 is longer than"),
+        (b"name\n" + LATIN1 + b"\n" + UTF8, "latin-1", "a.csv:3 is UTF-8, not Latin-1"),
+        (b"name\n\x93x\x94\n", "latin-1", "a.csv:2 is not Latin-1 (Windows-1252?)"),
+        ("name\n".encode("utf-16"), "utf-8", "is UTF-16; save it as UTF-8"),
+        (b"name\nx\0y\n", "utf-8", "a.csv:2 is longer than"),
+        (b"name\n" + b"x" * LINE_BYTES, "utf-8", "a.csv:2 is longer than"),
     ],
 )
 def test_another_encoding_is_refused_with_file_and_line(
@@ -61,7 +61,7 @@ def test_another_encoding_is_refused_with_file_and_line(
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no file .*/a.csv: correct the path"):
+    with pytest.raises(DataError, match=r"there is no file .*/a.csv; correct the path"):
         OpenFile(str(tmp_path / "a.csv"))
 
 
@@ -92,8 +92,8 @@ def test_a_file_without_a_header_is_refused(tmp_path: Path, content: str) -> Non
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        (["age", "weight"], "it has no column 'wieght' (columns.weight): did you mean 'weight'?"),
-        (["age", "zzz"], "it has no column 'wieght' (columns.weight): correct `from`"),
+        (["age", "weight"], "it has no column 'wieght' (columns.weight); did you mean 'weight'?"),
+        (["age", "zzz"], "it has no column 'wieght' (columns.weight); correct `from`"),
         (["63", "weight"], "its first line seems to be data; without a header line set header = false"),
         (["age", "wieght"], None),
     ],

@@ -10,6 +10,7 @@ from typing import Final, Protocol, cast
 
 import msgspec
 
+from fedagent.conditions.condition import Said
 from fedagent.errors import TrainerError
 from fedagent.wire import study
 from fedagent.wire.frames import WorkerJob
@@ -19,8 +20,8 @@ from fedagent.wire.messages import MetricValue, Reason
 class TaskError(TrainerError):
     """This job cannot be done here, for a reason that another try does not change; never holds a patient's value."""
 
-    def __init__(self, reason: Reason, text: str) -> None:
-        super().__init__(text)
+    def __init__(self, reason: Reason, said: Said | str) -> None:
+        super().__init__(said)
         self.reason = reason
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from fedagent.channel import sealed_memfd
+from fedagent.conditions.trainer import OTHER_TASK
 from fedagent.errors import TrainerError
 from fedagent.trainer.tasks import Inputs, Outcome, Reporter
 from fedagent.wire.frames import WorkerJob
@@ -23,7 +24,7 @@ def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:  # noqa:
     """An update in which every parameter is the study's ``increment``; weight 1, no metrics."""
     task = job.study.task
     if not isinstance(task, Identity):
-        raise TrainerError(f"not an identity task: {type(task).__name__}")
+        raise TrainerError(OTHER_TASK(study=job.study.name, task=type(task).__name__))
     if job.round_kind is not RoundKind.TRAIN:
         return Outcome(rows=1, metrics=(), update=None)
     return Outcome(rows=1, metrics=(), update=sealed_memfd("update", _chunks(task, reporter)))

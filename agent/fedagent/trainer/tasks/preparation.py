@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fedagent.conditions.data import COLUMN_NOT_TEXT, COLUMN_UNFIT
 from fedagent.trainer.datasets import as_number
 from fedagent.trainer.rows import MaskedColumn
 from fedagent.trainer.snapshots import PATIENT, SPLIT
@@ -167,7 +168,7 @@ def _places(options: tuple[str, ...], stored: MaskedColumn, name: str) -> Floats
     for place, (option, number) in enumerate(zip(options, numbers, strict=True)):
         keys.setdefault(option if None in numbers else number, place)
     if None in numbers and data.dtype.kind in "fiu":
-        raise _unfit(name, "one of its categories as text", data.dtype.kind)
+        raise TaskError(Reason.DATA_DOES_NOT_FIT, COLUMN_NOT_TEXT(column=name, held=_held(data.dtype.kind)))
     different, where = np.unique(data[known], return_inverse=True)
     found = [keys.get(_key(value, numeric=None not in numbers)) for value in different.tolist()]
     places = np.full(len(data), np.nan)
@@ -183,9 +184,12 @@ def _key(value: str | float, *, numeric: bool) -> str | float | None:
 
 
 def _unfit(name: str, wanted: str, kind: str) -> TaskError:
-    held = {"f": "numbers", "i": "numbers", "u": "numbers", "b": "booleans"}.get(kind, "text")
-    text = f"column {name!r} holds {held}, the study wants {wanted}: correct the dataset's mapping"
-    return TaskError(Reason.DATA_DOES_NOT_FIT, text)
+    return TaskError(Reason.DATA_DOES_NOT_FIT, COLUMN_UNFIT(column=name, held=_held(kind), wanted=wanted))
+
+
+def _held(kind: str) -> str:
+    """What a column of this kind (``numpy.dtype.kind``) is called."""
+    return {"f": "numbers", "i": "numbers", "u": "numbers", "b": "booleans"}.get(kind, "text")
 
 
 # --- training and test rows -----------------------------------------------------------------------------------------

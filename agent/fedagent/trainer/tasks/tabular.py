@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fedagent.channel import sealed_memfd
-from fedagent.conditions.trainer import CHECKPOINT_FINDS_NO_ROOM
+from fedagent.conditions.trainer import CHECKPOINT_FINDS_NO_ROOM, JOB_WITHOUT_DATA, TOO_FEW_ROWS
 from fedagent.errors import DataError, NoSpaceError
 from fedagent.journal import tell
 from fedagent.trainer import checkpoint
@@ -40,7 +40,7 @@ def run(job: WorkerJob, inputs: Inputs, reporter: Reporter) -> Outcome:
         StorageError: a checkpoint cannot be written or read.
     """
     if job.snapshot is None or inputs.snapshot is None:
-        raise TaskError(Reason.NO_DATASET, "this task reads a dataset, and the job came without one")
+        raise TaskError(Reason.NO_DATASET, JOB_WITHOUT_DATA())
     identity, trains = identity_of(job, job.snapshot), job.round_kind is RoundKind.TRAIN
     kept = checkpoint.load(Path(job.checkpoint), identity)
     threads = kept.state.threads if kept else job.threads  # else the rest of the work would round otherwise
@@ -91,7 +91,7 @@ def read_selection(task: TabularClassifier, snapshot: int) -> Selection:
     try:
         table = read_columns(f"/proc/self/fd/{snapshot}", preparation.columns_needed(task))
     except DataError as error:
-        raise TaskError(Reason.DATA_DOES_NOT_FIT, str(error)) from error
+        raise TaskError(Reason.DATA_DOES_NOT_FIT, error.said) from error
     return preparation.select(task, table)
 
 
@@ -102,8 +102,7 @@ def require_training_rows(study: Study, selection: Selection) -> None:
         TaskError: they are fewer than the study's minimum cell.
     """
     if selection.train.patients < study.privacy.minimum_cell:  # not how many: that number may identify them
-        text = f"fewer than {study.privacy.minimum_cell} patients have usable training rows (fedagent dataset check)"
-        raise TaskError(Reason.TOO_FEW_ROWS, text)
+        raise TaskError(Reason.TOO_FEW_ROWS, TOO_FEW_ROWS(minimum=study.privacy.minimum_cell))
 
 
 def prepare(study: Study, selection: Selection) -> tuple[Rows, Rows]:

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from fedagent.conditions.messages import MODEL_TENSORS
+from fedagent.conditions.trainer import LOSS_NOT_FINITE, MODEL_NOT_FINITE, OTHER_TASK, UPDATE_NOT_FINITE
 from fedagent.errors import TrainerError
 from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import Floats, Rows
@@ -71,7 +73,7 @@ class Network(torch.nn.Module):
         super().__init__()
         shapes = model_shapes(task)
         if {name: tensor.shape for name, tensor in model.items()} != shapes:
-            raise TaskError(Reason.UNREADABLE, "the model's tensors are not those of the study's task")
+            raise TaskError(Reason.UNREADABLE, MODEL_TENSORS())
         weights = [shape for name, shape in shapes.items() if name.endswith(".weight")]
         self.layers = torch.nn.ModuleList(torch.nn.Linear(inputs, outputs) for outputs, inputs in weights)
         self.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in model.items()})
@@ -102,7 +104,7 @@ class Network(torch.nn.Module):
             ]
         logits = np.concatenate(blocks).astype(np.float64)
         if not (np.abs(logits) <= DIVERGED).all():  # NaN is not
-            raise TaskError(Reason.NOT_FINITE, "the model's outputs are not finite on this site's rows")
+            raise TaskError(Reason.NOT_FINITE, MODEL_NOT_FINITE())
         return logits
 
 
@@ -179,10 +181,7 @@ class Training:
         loss = _loss(self.network(features), labels)
         value = loss.item()
         if not value <= DIVERGED:  # NaN is not
-            raise TaskError(
-                Reason.NOT_FINITE,
-                f"the loss of step {self.step + 1} is not finite: a lower learning rate may help",
-            )
+            raise TaskError(Reason.NOT_FINITE, LOSS_NOT_FINITE(step=self.step + 1))
         if self._proximal:
             loss = loss + self._proximal / 2 * self._squared_distance()
         torch.autograd.backward(loss)
@@ -239,7 +238,7 @@ class Training:
         """
         update = {name: tensor - self._global[name] for name, tensor in self.network.tensors().items()}
         if not all(np.isfinite(tensor).all() for tensor in update.values()):
-            raise TaskError(Reason.NOT_FINITE, "the update is not finite: a lower learning rate may help")
+            raise TaskError(Reason.NOT_FINITE, UPDATE_NOT_FINITE())
         return update
 
 
@@ -250,7 +249,7 @@ def tabular_task(study: Study) -> TabularClassifier:
         TrainerError: it is another one.
     """
     if not isinstance(study.task, TabularClassifier):
-        raise TrainerError(f"study {study.name} has no table to train on")
+        raise TrainerError(OTHER_TASK(study=study.name, task=type(study.task).__name__))
     return study.task
 
 
