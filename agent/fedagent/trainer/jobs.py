@@ -16,6 +16,7 @@ from typing import Final
 from fedagent.channel import close_all
 from fedagent.conditions.condition import Said
 from fedagent.conditions.data import NO_SNAPSHOT_YET, SNAPSHOTS_UNUSABLE
+from fedagent.conditions.site import NOT_APPROVED
 from fedagent.conditions.trainer import (
     ANNOUNCEMENT_NOT_PROVEN,
     HAS_ENDED,
@@ -183,7 +184,7 @@ class JobCheck:
             raise RefusedError(Reason.REVOKED, error.said) from error
         against = objection(study, announcement.round, approval, announcement.round_kind)
         if against is not None or approval is None:
-            raise RefusedError(Reason.REVOKED, against or "")
+            raise RefusedError(Reason.REVOKED, against or NOT_APPROVED(study=study.name))
         if announcement.round_kind is RoundKind.ENDED:
             raise RefusedError(Reason.ROUND_CLOSED, HAS_ENDED(study=study.name))
         past = self._rounds.objection(announcement)

@@ -180,8 +180,8 @@ def check_values(engine: duckdb.DuckDBPyConnection, definition: DatasetDefinitio
     for source, *numbers in found:
         for name, count, row in zip(definition.sorted_columns, numbers[::2], numbers[1::2], strict=True):
             if count:
-                wrong, title = _wrong(definition.columns[name]), definition.source[source].title
-                raise DataError(wrong(column=name, rows=few(count), source=title, row=row))
+                condition, title = _wrong(definition.columns[name]), definition.source[source].title
+                raise DataError(condition(column=name, rows=few(count), source=title, row=row))
 
 
 def write_table(
