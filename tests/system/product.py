@@ -12,6 +12,7 @@ import sysconfig
 from pathlib import Path
 from typing import Final
 
+from fedagent.conditions.catalog import catalog
 from tests.system.machine import Machine
 from tests.system.rootfs import PYTHON, NotPossible
 
@@ -59,6 +60,9 @@ def put(root: Path) -> None:
         target = root / PLACES[file.suffix].format(stem=file.stem)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+    texts = root / "usr/lib/systemd/catalog/fedagent.catalog"
+    texts.parent.mkdir(parents=True, exist_ok=True)
+    texts.write_text(catalog())
     python = root / INTERPRETER.lstrip("/")
     python.parent.mkdir(parents=True)
     python.symlink_to("/usr/bin/python3")
@@ -83,5 +87,6 @@ def set_up(machine: Machine) -> None:
     """What the packages' scripts do after unpacking."""
     machine.run("systemd-sysusers")
     machine.run("systemd-tmpfiles", "--create", "fedagent.conf", "fedaggregator.conf")
+    machine.run("journalctl", "--update-catalog")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "preset", "fedagent.service", "fedaggregator.service")

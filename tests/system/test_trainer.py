@@ -169,6 +169,19 @@ def test_after_a_power_cut_the_study_goes_on_from_its_checkpoint(training: Clini
     assert training.phase(study) == "training"
 
 
+def test_the_journal_is_selected_by_study_and_round_and_explains_itself(
+    training: Clinic, study: Study
+) -> None:
+    chosen = ("--unit", UNIT, f"FEDAGENT_STUDY={study.name}", "FEDAGENT_ROUND=1")
+    lines = training.machine.journal(*chosen).splitlines()
+    assert lines
+    assert all(study.name in line for line in lines)
+    assert training.machine.journal("--unit", UNIT, "FEDAGENT_STUDY=another") == ""
+    explained = training.machine.journal(*chosen, "--output=short", "--catalog")
+    assert "Defined-By: fedagent" in explained
+    assert "What is so: " in explained
+
+
 def test_the_data_are_read_by_the_snapshot_program_alone(training: Clinic) -> None:
     (worker,) = members(training, "work")
     seen = f"/proc/{worker}/root"
