@@ -27,7 +27,8 @@ class FedagentError(Exception):
     @property
     def exit_code(self) -> int:
         """What a command that ends with this error exits with."""
-        return TABLE[self.said.code].exit_code if self.said.code else self.undeclared
+        known = TABLE.get(self.said.code)  # a daemon of another version may say what this table lacks
+        return known.exit_code if known else self.undeclared
 
 
 class UsageError(FedagentError):

@@ -13,6 +13,7 @@ import pytest
 from fedagent.aggregator import control, jobs, metrics, studies
 from fedagent.aggregator.models import Models
 from fedagent.aggregator.tables import PartPhase, StudyPhase
+from fedagent.conditions.aggregator import MODEL_NOT_FINITE
 from fedagent.wire import messages as m
 from fedagent.wire import study as s
 from tests.fakes.study_centre import NAMES, Centre, study
@@ -161,7 +162,7 @@ def test_below_quorum_the_deadline_is_extended_and_announced_with_its_reason(cen
             finally:
                 store.close()
             assert found is not None
-            assert "1 of 2 needed updates" in found.reason
+            assert "1 of 2 needed updates" in str(found.reason)
             for name in NAMES[1:]:
                 centre.sites[name].offers = True
                 centre.sites[name].offer_now()
@@ -209,7 +210,9 @@ def test_a_model_that_overflows_fails_the_study_with_its_reason(centre: Centre) 
 
     play(script())
     store = centre.store()
-    assert "learning rate" in store.study("transfer").reason
+    reason = store.study("transfer").reason
+    assert reason is not None
+    assert (reason.code, "learning rate" in reason.text) == (MODEL_NOT_FINITE.code, True)
     store.close()
     announcement = centre.sites["clinic-a"].announcement
     assert announcement is not None

@@ -17,6 +17,7 @@ from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.post import Post
 from fedagent.aggregator.tables import StudyPhase
 from fedagent.aggregator.workshop import Workshop
+from fedagent.conditions.aggregator import UPDATE_NOT_FINITE
 from fedagent.security.identity import AGGREGATOR as AGGREGATOR_IDENTITY
 from fedagent.storage.backlog import Backlog
 from fedagent.storage.shortage import Shortage
@@ -132,7 +133,7 @@ class MemoryAggregator(aggregator_app.Aggregator):
         name, number = job.study.name, job.number
         if spoiled in sites:
             unusable = jobs.UpdateUnusable(
-                study=name, number=number, site=spoiled, reason=m.Reason.NOT_FINITE, text="NaN"
+                study=name, number=number, site=spoiled, reason=m.Reason.NOT_FINITE, said=UPDATE_NOT_FINITE()
             )
             self._put(unusable)
             return

@@ -29,6 +29,17 @@ from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import StudyPhase
 from fedagent.aggregator.workshop import Workshop
+from fedagent.conditions.aggregator import (
+    AGGREGATOR_READY,
+    AGGREGATOR_STOPS,
+    JOB_OVERTAKEN,
+    NOT_AN_AGGREGATOR,
+    NOT_INITIALISED,
+    SERVING,
+    SERVING_WITHOUT_BROKER,
+)
+from fedagent.conditions.broker import TOO_MUCH_AT_ONCE
+from fedagent.conditions.files import NOT_READABLE
 from fedagent.core.facts import Instant
 from fedagent.errors import (
     ConfigurationError,
@@ -39,6 +50,7 @@ from fedagent.errors import (
     UsageError,
 )
 from fedagent.host.service import ServiceStatus
+from fedagent.journal import tell
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.identity import AGGREGATOR
 from fedagent.security.sealing import new_private_key, public_key
@@ -158,7 +170,7 @@ class Aggregator:
                 self._conductor.resume(now)
                 if self._service:
                     self._service.ready()
-                log.info("the aggregator is ready, its state is in %s", self._settings.state)
+                tell(log, AGGREGATOR_READY(path=self._settings.state))
                 await self._consume()
                 if self._service:
                     self._service.stopping()
@@ -183,7 +195,7 @@ class Aggregator:
             self._deadlines.mind(now)
             self._take(item, now)
             self._pump(now)
-        log.info("the aggregator stops")
+        tell(log, AGGREGATOR_STOPS())
         self._ending.set()
         if self._timer:
             self._timer.cancel()
@@ -240,9 +252,9 @@ class Aggregator:
                 case _:
                     assert_never(asked.request)
         except UsageError as error:
-            asked.reply(control.Problem(text=str(error), usage=True))
+            asked.reply(control.Problem(said=error.said))
         except NoSpaceError as error:
-            asked.reply(control.Problem(text=str(error)))
+            asked.reply(control.Problem(said=error.said))
         else:
             asked.reply(control.Done())
 
@@ -253,7 +265,7 @@ class Aggregator:
             self._backlog.catch_up()
             self._conductor.tick(now)
             if self._service:
-                self._service.status("connected" if self._link.connected else "not connected to the broker")
+                self._service.status(str(SERVING() if self._link.connected else SERVING_WITHOUT_BROKER()))
         for site, grant in self._intake.grants(now.monotonic) if self._link.connected else ():
             self._post.send(grant, site)
         wake = self._publish(now.monotonic)
@@ -266,7 +278,7 @@ class Aggregator:
         try:
             return self._publisher.pump(now)
         except TransportError as error:
-            log.error("%s", error)  # noqa: TRY400 (a person must act at the broker; the trace says nothing more)
+            tell(log, error.said)
             return None
 
     # --- sources ----------------------------------------------------------------------------------------------------
@@ -274,7 +286,7 @@ class Aggregator:
     def _put(self, item: Item) -> None:
         if isinstance(item, Arrived):
             if self._waiting >= WAITING:
-                self._link.renew("more messages came than we could take: what was dropped will come again")
+                self._link.renew(TOO_MUCH_AT_ONCE().text)
                 return
             self._waiting += 1
         self._inbox.put_nowait(item)
@@ -292,7 +304,7 @@ class Aggregator:
         except StorageError:
             if self._store.study(name).phase is StudyPhase.RUNNING:
                 raise
-            log.info("study %s is over, and so is its job: its files are deleted", name)
+            tell(log, JOB_OVERTAKEN(study=name), study=name)
             return
         self._put(result)
 
@@ -310,13 +322,9 @@ def _identity(settings: AggregatorSettings) -> tuple[Signer, Trust]:
         trust = Trust(Path(broker.ca).read_bytes())
         signer = Signer(Path(broker.certificate).read_bytes(), Path(broker.key).read_bytes())
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot read {error.filename}: {error.strerror}; run fedaggregator init"
-        ) from error
+        raise ConfigurationError(NOT_INITIALISED(path=error.filename, reason=error.strerror)) from error
     if signer.identity != AGGREGATOR:
-        raise ConfigurationError(
-            f"broker.certificate: {broker.certificate} is not an aggregator's certificate"
-        )
+        raise ConfigurationError(NOT_AN_AGGREGATOR(path=broker.certificate))
     return signer, trust
 
 
@@ -327,7 +335,7 @@ def _private_key(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}; correct its owner") from error
+        raise StorageError(NOT_READABLE(path=path, reason=error.strerror)) from error
 
 
 def _first(group: BaseExceptionGroup[FedagentError]) -> FedagentError:

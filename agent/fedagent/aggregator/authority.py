@@ -17,6 +17,22 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fedagent.conditions.aggregator import (
+    AUTHORITY_CLOSED,
+    AUTHORITY_DAMAGED,
+    AUTHORITY_EXISTS,
+    AUTHORITY_MIXED,
+    BROKER_NAME_MISSING,
+    NO_AUTHORITY,
+    NO_BROKER_NAME,
+    NO_PASSWORD,
+    NOT_A_REQUEST,
+    REQUEST_ALTERED,
+    REQUEST_FOR_ANOTHER,
+    REQUEST_WITH_OTHER_KEY,
+    REQUEST_WITHOUT_ONE_NAME,
+)
+from fedagent.conditions.files import RESTORE
 from fedagent.errors import ConfigurationError, StorageError, UsageError
 from fedagent.security.certificates import (
     alternative_name,
@@ -95,9 +111,9 @@ class Authority:
             StorageError: the folder cannot be written.
         """
         if self.certificate_path.exists() or self.issued_path.exists():
-            raise UsageError(f"{self._folder} has an authority already: keep it, or choose another folder")
+            raise UsageError(AUTHORITY_EXISTS(path=self._folder))
         if not password:
-            raise UsageError("the authority's key needs a password")
+            raise UsageError(NO_PASSWORD())
         key = make_key()
         certificate = _self_signed(key, self._clock())
         make_private_folder(self._folder)
@@ -115,15 +131,11 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(self.certificate_path.read_bytes())
             key = load_key(self.key_path.read_bytes(), password)
         except OSError as error:
-            raise ConfigurationError(
-                f"no authority in {self._folder} ({error.strerror}): fedaggregator init"
-            ) from error
+            raise ConfigurationError(NO_AUTHORITY(path=self._folder, reason=error.strerror)) from error
         except ValueError as error:
-            raise ConfigurationError(f"{self.certificate_path} is no certificate: restore it") from error
+            raise ConfigurationError(AUTHORITY_DAMAGED(path=self.certificate_path)) from error
         if certificate.public_key() != key.public_key():
-            raise ConfigurationError(
-                f"ca.crt and ca.key in {self._folder} do not belong together: restore both"
-            )
+            raise ConfigurationError(AUTHORITY_MIXED(path=self._folder))
         self._opened = (key, certificate)
 
     def sign_request(self, csr_pem: bytes, name: str | None) -> bytes:
@@ -140,13 +152,11 @@ class Authority:
         """
         request, asked = _read_request(csr_pem)
         if name is not None and asked != name:
-            raise UsageError(
-                f"the request is for site {asked!r}, not {name!r}: make it anew with the right site.name"
-            )
+            raise UsageError(REQUEST_FOR_ANOTHER(asked=asked, name=name))
         identity = Identity(Role.SITE, asked)
         key = request.public_key()
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise UsageError("the request's key is not ECDSA P-256: make it with fedagent enroll --request")
+            raise UsageError(REQUEST_WITH_OTHER_KEY())
         builder = self._leaf(identity.name, key, ExtendedKeyUsageOID.CLIENT_AUTH)
         return self._issue(builder.add_extension(alternative_name(identity), critical=False), identity.name)
 
@@ -174,9 +184,9 @@ class Authority:
             names: list[x509.GeneralName] = [x509.DNSName(each) for each in hostnames]
             names += [x509.IPAddress(ipaddress.ip_address(each)) for each in ips]
         except ValueError as error:
-            raise UsageError(f"not the broker's name or address: {error}") from error
+            raise UsageError(NO_BROKER_NAME(reason=error)) from error
         if not names:
-            raise UsageError("the broker's certificate needs the name or address that sites connect to")
+            raise UsageError(BROKER_NAME_MISSING())
         key = make_key()
         builder = self._leaf(BROKER, key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH)
         certificate = self._issue(
@@ -194,13 +204,11 @@ class Authority:
             lines = self.issued_path.read_bytes().splitlines() if self.issued_path.exists() else []
             return tuple(msgspec.json.decode(line, type=Issued) for line in lines)
         except (OSError, msgspec.DecodeError) as error:
-            raise StorageError(
-                f"cannot read {self.issued_path}: {error}; restore it from a backup"
-            ) from error
+            raise StorageError(RESTORE(path=self.issued_path, reason=error)) from error
 
     def _key_and_certificate(self) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
         if self._opened is None:
-            raise UsageError(f"the authority in {self._folder} is not open: give its password")
+            raise UsageError(AUTHORITY_CLOSED(path=self._folder))
         return self._opened
 
     def _leaf(
@@ -282,13 +290,11 @@ def _read_request(csr_pem: bytes) -> tuple[x509.CertificateSigningRequest, str]:
         signed = request.is_signature_valid
         names = [str(each.value) for each in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise UsageError(
-            "not a certificate request: it must be what fedagent enroll --request wrote"
-        ) from error
+        raise UsageError(NOT_A_REQUEST()) from error
     if not signed:
-        raise UsageError("the request is not signed by its own key: it was altered, get it anew")
+        raise UsageError(REQUEST_ALTERED())
     if len(names) != 1:
-        raise UsageError(f"the request has {len(names)} common names, not one")
+        raise UsageError(REQUEST_WITHOUT_ONE_NAME(count=len(names)))
     return request, names[0]
 
 

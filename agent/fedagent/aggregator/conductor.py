@@ -11,31 +11,37 @@ from contextlib import suppress
 from sqlite3 import Connection
 from typing import Final, assert_never
 
-from fedagent.aggregator import jobs, letters, studies
+from fedagent.aggregator import jobs, letters, records, studies
 from fedagent.aggregator import round_events as on
 from fedagent.aggregator.fold import StagedUpdate
 from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.metrics import following
 from fedagent.aggregator.models import Models, Published
 from fedagent.aggregator.post import Post
-from fedagent.aggregator.rounds import ACTIVE, Round, left_out, open_round, part_of, sites_in, step
+from fedagent.aggregator.rounds import ACTIVE, Round, open_round, part_of, sites_in, step
 from fedagent.aggregator.store import ModelRecord, Store, StudyRecord, running
 from fedagent.aggregator.sweep import sweep
 from fedagent.aggregator.tables import STUDY_TABLE, PartPhase, RoundPhase, StudyEvent, StudyPhase, advance
 from fedagent.aggregator.workshop import Workshop
+from fedagent.conditions.aggregator import (
+    CANNOT_STOP,
+    CENTRE_SAYS,
+    NO_MODEL_OF_ROUND,
+    NO_SUCH_ROUND,
+    STUDY_FAILED,
+    STUDY_STARTED,
+    STUDY_STOPPED,
+    UPDATE_LOST,
+)
+from fedagent.conditions.condition import Said
 from fedagent.core.facts import Instant
 from fedagent.errors import NoSpaceError, TransitionError, UsageError
-from fedagent.wire.messages import Reason, Receipt, RoundKind
+from fedagent.journal import tell
+from fedagent.wire.messages import Reason, RoundKind
 
 log = logging.getLogger(__name__)
 
 Extra = Callable[[Connection], None]
-
-_NEXT: Final = {
-    RoundKind.TRAIN: "round {number} is open",
-    RoundKind.EVALUATE: "the final model is open for evaluation",
-    RoundKind.ENDED: "the study has ended",
-}
 
 _EFFECTS: Final = "effects"
 """What waits for room, beside the models."""
@@ -143,7 +149,7 @@ class Conductor:
             UsageError: no such study, or it has ended.
         """
         if studies.start(self._store, name, now.wall):
-            log.info("study %s started", name, extra={"study": name})
+            tell(log, STUDY_STARTED(study=name), study=name)
             self._workshop.begin(jobs.Prepare(self._store.study(name).study))
 
     def stop(self, name: str, text: str, now: Instant) -> None:
@@ -154,8 +160,8 @@ class Conductor:
         """
         record = self._store.study(name)
         if (record.phase, StudyEvent.STOP) not in STUDY_TABLE:
-            raise UsageError(f"study {name} cannot be stopped: it is {record.phase}")
-        self._end(record, StudyEvent.STOP, text, now)
+            raise UsageError(CANNOT_STOP(study=name, phase=record.phase))
+        self._end(record, StudyEvent.STOP, CENTRE_SAYS(text=text), now)
 
     # --- what happens -------------------------------------------------------------------------------------------------
 
@@ -196,17 +202,10 @@ class Conductor:
                 self._close(record, round_, result.sites, result.model, now)
             case jobs.UpdateUnusable():
                 round_ = self._round(result.study, result.number)
-                log.warning(
-                    "site %s: update of round %d of %s: %s",
-                    result.site,
-                    result.number,
-                    result.study,
-                    result.text,
-                )
-                self.apply(round_, on.Rejected(result.site, result.reason, result.text), now)
+                records.update_unusable(round_, result.site, result.said)
+                self.apply(round_, on.Rejected(result.site, result.reason, result.said.text), now)
             case jobs.RoundBroken():
-                log.error("study %s failed in round %d: %s", result.study, result.number, result.text)
-                self._end(record, StudyEvent.FAIL, result.text, now)
+                self._end(record, StudyEvent.FAIL, result.said, now)
             case _:
                 assert_never(result)
 
@@ -215,7 +214,7 @@ class Conductor:
     def _round(self, study: str, number: int) -> Round:
         round_ = self._store.round(study, number)
         if round_ is None:
-            raise TransitionError(f"study {study} has no round {number}")
+            raise TransitionError(NO_SUCH_ROUND(study=study, round=number))
         return round_
 
     def _record(
@@ -250,7 +249,7 @@ class Conductor:
             case on.Forget(site=site, blob=blob):
                 self._forget(round_, site, blob)
             case on.Announce():
-                log.warning("study %s round %d: %s", round_.study, round_.number, round_.reason)
+                records.round_waits(round_)
                 self.announce(self._store.study(round_.study))
             case on.Fold(sites=sites):
                 self._fold(self._store.study(round_.study), round_, sites, now)
@@ -261,19 +260,11 @@ class Conductor:
         if round_.kind is RoundKind.EVALUATE:
             return  # a result has no bytes
         self._intake.forget(site, round_.study, blob)
-        log.info(
-            "study %s round %d: the update of site %s is deleted", round_.study, round_.number, site,
-            extra={"study": round_.study, "round": round_.number, "site": site},
-        )  # fmt: skip
+        records.update_deleted(round_, site)
 
     def _tell(self, round_: Round, verdict: letters.Verdict) -> None:
         letter = letters.verdict_letter(round_, verdict)
-        took = "its result is here" if round_.kind is RoundKind.EVALUATE else "its update is here"
-        text = took if isinstance(letter, Receipt) else f"{letter.reason}: {letter.text}"
-        log.info(
-            "study %s round %d: site %s: %s", round_.study, round_.number, verdict.site, text,
-            extra={"study": round_.study, "round": round_.number, "site": verdict.site},
-        )  # fmt: skip
+        records.site_told(round_, verdict.site, letter)
         self._post.send(letter, verdict.site)
 
     def send_key(self, round_: Round, site: str) -> None:
@@ -296,11 +287,7 @@ class Conductor:
 
     def _fold(self, record: StudyRecord, round_: Round, sites: tuple[str, ...], now: Instant) -> None:
         if not self._shortage.text:  # else it is said for the second time
-            what = "metrics" if round_.kind is RoundKind.EVALUATE else "updates"
-            log.info(
-                "study %s round %d: combines the %s of %d of %d sites", round_.study, round_.number, what, len(sites), len(round_.parts),
-                extra={"study": round_.study, "round": round_.number},
-            )  # fmt: skip
+            records.round_combined(round_, len(sites))
         if round_.kind is RoundKind.EVALUATE:
             self._close(record, round_, sites, None, now)
             return
@@ -309,14 +296,10 @@ class Conductor:
         paths = {each.site: self._intake.path(each.blob) for each in uploads}
         for site in sites:
             if paths.get(site) is None:
-                self.apply(
-                    round_,
-                    on.Rejected(site, Reason.UNREADABLE, "the update was lost here: send it anew"),
-                    now,
-                )
+                self.apply(round_, on.Rejected(site, Reason.UNREADABLE, UPDATE_LOST().text), now)
                 return
         if model is None:
-            raise TransitionError(f"study {round_.study} has no model for round {round_.number}")
+            raise TransitionError(NO_MODEL_OF_ROUND(study=round_.study, round=round_.number))
         keep = record.study.federation.aggregation.server_momentum != 0.0 and round_.number > 1
         self._workshop.begin(
             jobs.FoldRound(
@@ -336,8 +319,9 @@ class Conductor:
         study = record.study
         with self._store.database.transaction() as connection:
             self._store.add_model(connection, model.record(study.name, 0, now.wall))
-            self._store.save_round(connection, open_round(study, 1, RoundKind.TRAIN, now.wall))
-        log.info("study %s round 1 is open", study.name, extra={"study": study.name, "round": 1})
+            first = open_round(study, 1, RoundKind.TRAIN, now.wall)
+            self._store.save_round(connection, first)
+        records.round_opened(first)
         self.announce(record)
         for site in study.federation.sites:
             self.hello(site)
@@ -366,26 +350,22 @@ class Conductor:
         self._perform(after, commands, now)
         if model is not None or kind is RoundKind.ENDED:
             self._retire(self._store.model(study.name, number - 1))
-        what = _NEXT[kind].format(number=number + 1)
-        absent = f" without {', '.join(left_out(after))}" if left_out(after) else ""
-        log.info(
-            "study %s round %d closed%s: %s", study.name, number, absent, what,
-            extra={"study": study.name, "round": number},
-        )  # fmt: skip
+        records.round_closed(after, kind)
         self.announce(self._store.study(study.name))
 
-    def _end(self, record: StudyRecord, event: StudyEvent, text: str, now: Instant) -> None:
+    def _end(self, record: StudyRecord, event: StudyEvent, reason: Said, now: Instant) -> None:
         name = record.study.name
         phase = advance(STUDY_TABLE, record.phase, event)
         round_ = self._store.current_round(name)
         active = round_ is not None and round_.phase in ACTIVE
-        after, commands = step(round_, on.Stopped(text), now.wall) if round_ and active else (None, ())
+        after, commands = step(round_, on.Stopped(reason), now.wall) if round_ and active else (None, ())
         with self._store.database.transaction() as connection:
             if round_ and after:
                 self._record(connection, round_, after, commands)
-            self._store.move_study(connection, name, phase, now.wall, text)
+            self._store.move_study(connection, name, phase, now.wall, reason)
         self._workshop.end(name)
-        log.warning("study %s %s: %s", name, phase, text, extra={"study": name})
+        ended = STUDY_STOPPED if event is StudyEvent.STOP else STUDY_FAILED
+        tell(log, ended(study=name, reason=reason), study=name, round=round_.number if round_ else None)
         if after:
             self._perform(after, commands, now)
         self._retire(self._store.newest_model(name))

@@ -12,7 +12,10 @@ from typing import Final
 
 import msgspec
 
-from fedagent.errors import FedagentError, UsageError, WireError
+from fedagent.conditions.aggregator import MAY_NOT_ASK
+from fedagent.conditions.broker import OTHER_ANSWER
+from fedagent.conditions.condition import Said
+from fedagent.errors import FedagentError, UnavailableError, UsageError
 from fedagent.transport import control_socket
 from fedagent.wire.study import Study
 
@@ -57,10 +60,9 @@ class Done(Answer, frozen=True, tag="done"):
 
 
 class Problem(Answer, frozen=True, tag="problem"):
-    """It was not done, and why; ``usage`` where the request made no sense."""
+    """It was not done, and why."""
 
-    text: str
-    usage: bool = False
+    said: Said
 
 
 class BrokerView(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,11 +105,11 @@ async def serve(path: Path, on_asked: Callable[[Asked], None]) -> asyncio.Server
 
     async def answer(line: bytes, peer: control_socket.Peer) -> AnyAnswer:
         if peer.user_id not in (0, os.geteuid()):
-            return Problem(text="only root and the aggregator's own user may do this: try sudo")
+            return Problem(said=MAY_NOT_ASK())
         try:
             request: AnyAsk = control_socket.parse(line, AnyAsk)
-        except WireError as error:
-            return Problem(text=str(error))
+        except UsageError as error:
+            return Problem(said=error.said)
         asked = asyncio.get_running_loop().create_future()
         on_asked(Asked(request, asked))
         answered: AnyAnswer = await asked
@@ -121,26 +123,27 @@ def ask(path: Path, request: AnyAsk) -> None:
 
     Raises:
         UnavailableError: no daemon listens there.
-        UsageError: the request makes no sense now.
-        FedagentError: the daemon refused.
+        FedagentError: the daemon refused; it exits as the daemon's reason does.
     """
     answer: AnyAnswer = control_socket.ask(
         path, request, AnyAnswer, program="fedaggregator", limit_s=ANSWER_S
     )
     if isinstance(answer, Problem):
-        raise (UsageError if answer.usage else FedagentError)(answer.text)
+        raise FedagentError(answer.said)
 
 
 def look(path: Path) -> BrokerView:
     """The running daemon's connection to the broker.
 
     Raises:
-        UnavailableError: no daemon answers there.
+        UnavailableError: no daemon answers there, or one of another version.
         FedagentError: the daemon refused.
     """
     answer: AnyAnswer = control_socket.ask(
         path, AskStatus(), AnyAnswer, program="fedaggregator", limit_s=LOOK_S
     )
+    if isinstance(answer, Problem):
+        raise FedagentError(answer.said)
     if not isinstance(answer, StatusAnswer):
-        raise FedagentError(answer.text if isinstance(answer, Problem) else "not an answer")
+        raise UnavailableError(OTHER_ANSWER())
     return answer.broker

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import assert_never
 
-from fedagent.aggregator import roster
+from fedagent.aggregator import records, roster
 from fedagent.aggregator import round_events as on
 from fedagent.aggregator.conductor import Conductor
 from fedagent.aggregator.intake import Intake
@@ -20,7 +20,8 @@ from fedagent.aggregator.rounds import ACTIVE, Round, part_of
 from fedagent.aggregator.store import Store, StudyRecord, running
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.aggregator.twins import hear
-from fedagent.conditions.aggregator import TWINS
+from fedagent.conditions.aggregator import NOT_A_MEMBER, OTHER_VERSION_APPROVED, ROUND_NOT_KNOWN, TWINS
+from fedagent.conditions.messages import MESSAGE_REFUSED, NO_SUCH_CHUNKS, NOT_FROM_A_SITE
 from fedagent.core.facts import Instant
 from fedagent.core.round import Phase
 from fedagent.errors import NoSpaceError, WireError
@@ -74,7 +75,7 @@ class Desk:
             if mail is not None and mail.sender.role is Role.SITE:
                 self._take_in(mail, now)
         except WireError as error:
-            log.warning("refused a message on %s: %s", event.topic, error, extra={"topic": event.topic})
+            tell(log, MESSAGE_REFUSED(topic=event.topic, reason=error), topic=event.topic)
             if address is not None and address.role is Role.SITE and address.kind != "chunk":
                 self._note_refused(address, error, now)
 
@@ -106,7 +107,7 @@ class Desk:
             case m.Join() | m.UpdateOffer() | m.Progress() | m.Decline() as message:
                 self._about_round(mail, message, now)
             case _:
-                raise WireError(f"a site does not send {type(mail.message).__name__}")
+                raise WireError(NOT_FROM_A_SITE(kind=type(mail.message).__name__))
 
     def _instance(self, mail: Mail, instance: bytes, now: Instant) -> None:
         """Every instance that has to stop hears so each time that it speaks, and the one that stays with it."""
@@ -175,12 +176,11 @@ class Desk:
         record = self._store.find_study(want.study)
         model = self._store.newest_model(want.study)
         if record is None or site not in record.study.federation.sites:
-            raise WireError(f"study {want.study} does not name site {site}", "$.study")
+            raise WireError(NOT_A_MEMBER(study=want.study, site=site), "$.study")
         if model is None or record.phase is not StudyPhase.RUNNING or model.reference.blob != want.blob:
-            log.debug("site %s wants a model of %s that is not open any more", site, want.study)
-            return
+            return  # of a round that is over: the site hears of the next one
         if any(index >= len(model.manifest.chunks) for index in want.chunks):
-            raise WireError("the model does not have that many chunks", "$.chunks")
+            raise WireError(NO_SUCH_CHUNKS(), "$.chunks")
         self._publisher.want(site, want.blob, want.chunks, now.monotonic)
 
     def _about_round(
@@ -190,12 +190,8 @@ class Desk:
         record = self._store.find_study(message.study)
         round_ = self._store.round(message.study, message.round)
         if record is None or round_ is None:
-            log.warning(
-                "site %s speaks of round %d of study %s, which is not open",
-                site,
-                message.round,
-                message.study,
-            )
+            said = ROUND_NOT_KNOWN(site=site, study=message.study, round=message.round)
+            tell(log, said, study=message.study, round=message.round, site=site)
             if record is not None:
                 self._conductor.announce(record)
             return
@@ -205,9 +201,7 @@ class Desk:
             case m.UpdateOffer():
                 self._offer(record, round_, mail, message, now)
             case m.Decline(reason=reason, text=text):
-                log.warning(
-                    "site %s declines round %d of %s: %s: %s", site, round_.number, round_.study, reason, text
-                )
+                records.site_declines(round_, site, message)
                 self._happen(round_, on.Declined(site, reason, text), mail, now)
             case m.Progress():
                 text = f"{message.phase} {message.step}/{message.steps}" if message.steps else message.phase
@@ -220,11 +214,11 @@ class Desk:
     def _join(self, record: StudyRecord, round_: Round, mail: Mail, join: m.Join, now: Instant) -> None:
         site = mail.sender.name
         if part_of(round_, site) and join.study_digest != study_digest(record.study):
-            text = f"site {site} approved another version of study {round_.study}: approve the announced one"
+            text = OTHER_VERSION_APPROVED(site=site, study=round_.study).text
             refusal = m.Refusal(
                 study=round_.study, round=round_.number, reason=m.Reason.OTHER_STUDY, text=text
             )
-            log.warning("%s", text)
+            records.site_told(round_, site, refusal)
             self._post.send(refusal, site)
             return
         seal(join.trainer_key, b"", context=b"")  # a key that is none is refused before it is stored
@@ -243,7 +237,7 @@ class Desk:
         try:
             upload, result = read_offer(record.study, round_, site, offer, self._private_key)
         except OfferError as error:
-            log.warning("site %s: round %d of %s: %s", site, round_.number, round_.study, error)
+            records.update_unusable(round_, site, error.said)
             self._happen(round_, on.Rejected(site, error.reason, str(error)), mail, now)
             return
 

@@ -15,10 +15,19 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from fedagent.conditions.aggregator import (
+    FOLD_STOPPED,
+    MODEL_NOT_FINITE,
+    NOTHING_TO_FOLD,
+    UPDATE_NOT_DECRYPTED,
+    UPDATE_NOT_FINITE,
+    UPDATE_OF_ANOTHER_MODEL,
+)
+from fedagent.conditions.condition import Said
 from fedagent.errors import FedagentError, WireError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, ciphertext_bytes
 from fedagent.storage import disk
-from fedagent.storage.files import storage_error
+from fedagent.storage.files import not_written
 from fedagent.wire.messages import Reason
 
 Column = npt.NDArray[np.float64]
@@ -35,12 +44,12 @@ class UnusableUpdateError(FedagentError):
     """One site's update cannot be used; without it the others can.
 
     Attributes:
-        reason: what the site is told.
+        reason: what the site is told, with what is said.
     """
 
-    def __init__(self, site: str, reason: Reason, problem: str) -> None:
-        super().__init__(f"update of site {site}: {problem}")
-        self.site, self.reason, self.problem = site, reason, problem
+    def __init__(self, site: str, reason: Reason, said: Said) -> None:
+        super().__init__(said)
+        self.site, self.reason = site, reason
 
 
 class StagedUpdate(msgspec.Struct, frozen=True):
@@ -103,7 +112,7 @@ def fold(
         StorageError: it is broken.
     """
     if not updates:
-        raise FoldError("there is no update to fold")
+        raise FoldError(NOTHING_TO_FOLD())
     try:
         with ExitStack() as stack:
             model = stack.enter_context(files.model.open("rb"))
@@ -118,15 +127,14 @@ def fold(
             target.sync()
             velocity.sync()
     except OSError as error:
-        text = f"cannot fold into {files.new_model}: {error.strerror}; check that the disk has space"
-        raise storage_error(error, text) from error
+        raise not_written(error, files.new_model) from error
 
 
 def _moved(old: npt.NDArray[np.float32], direction: Column, learning_rate: float) -> bytes:
     with np.errstate(over="ignore", invalid="ignore"):
         new = (old.astype(np.float64) + learning_rate * direction).astype("<f4")
     if not np.isfinite(new).all():
-        raise FoldError("the new global model is not finite: lower the server's or the sites' learning rate")
+        raise FoldError(MODEL_NOT_FINITE())
     return new.tobytes()
 
 
@@ -153,7 +161,7 @@ class _Columns:
         plain = self._chunk_bytes - TAG_BYTES
         for index in range(-(-self._size // self._chunk_bytes)):
             if stopped():
-                raise FoldError("the fold was stopped")
+                raise FoldError(FOLD_STOPPED())
             skip = max(0, len(self._header) - index * plain)
             total: Column | None = None
             for position in range(len(self._updates)):
@@ -170,15 +178,14 @@ class _Columns:
         try:
             plain = self._ciphers[position].decrypt(index, last=last, chunk=chunk)
         except WireError as error:
-            raise UnusableUpdateError(update.site, Reason.UNREADABLE, f"does not decrypt: {error}") from error
+            said = UPDATE_NOT_DECRYPTED(reason=error)
+            raise UnusableUpdateError(update.site, Reason.UNREADABLE, said) from error
         begin = index * (self._chunk_bytes - TAG_BYTES)
         if plain[:skip] != self._header[begin : begin + skip]:
-            raise UnusableUpdateError(
-                update.site, Reason.UNREADABLE, "its header is not that of the study's model"
-            )
+            raise UnusableUpdateError(update.site, Reason.UNREADABLE, UPDATE_OF_ANOTHER_MODEL())
         values = np.frombuffer(plain, dtype="<f4", offset=skip)
         if not np.isfinite(values).all():
-            raise UnusableUpdateError(update.site, Reason.NOT_FINITE, "it holds NaN or infinite values")
+            raise UnusableUpdateError(update.site, Reason.NOT_FINITE, UPDATE_NOT_FINITE())
         return values
 
 

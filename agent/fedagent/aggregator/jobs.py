@@ -14,6 +14,7 @@ import msgspec
 from fedagent.aggregator.fold import Arithmetic, FoldError, FoldFiles, StagedUpdate, UnusableUpdateError, fold
 from fedagent.aggregator.initial import initial_model
 from fedagent.aggregator.models import Models, Published
+from fedagent.conditions.condition import Said
 from fedagent.errors import NoSpaceError
 from fedagent.storage import disk
 from fedagent.wire.messages import Reason
@@ -71,7 +72,7 @@ class UpdateUnusable(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     site: str
     reason: Reason
-    text: str
+    said: Said
 
 
 class RoundBroken(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +80,7 @@ class RoundBroken(msgspec.Struct, frozen=True, kw_only=True):
 
     study: str
     number: int
-    text: str
+    said: Said
 
 
 class NoRoom(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +116,10 @@ def _perform(job: Job, models: Models, stopped: Callable[[], bool]) -> JobResult
         draft = _fold(job, models, stopped)
     except UnusableUpdateError as error:
         return UpdateUnusable(
-            study=name, number=number, site=error.site, reason=error.reason, text=error.problem
+            study=name, number=number, site=error.site, reason=error.reason, said=error.said
         )
     except FoldError as error:
-        return RoundBroken(study=name, number=number, text=str(error))
+        return RoundBroken(study=name, number=number, said=error.said)
     model = models.publish(models.adopt(draft), job.study.chunk_bytes)
     return RoundFolded(
         study=name, number=number, sites=tuple(update.site for update in job.updates), model=model

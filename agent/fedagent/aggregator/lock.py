@@ -13,6 +13,7 @@ from threading import Event
 from time import monotonic
 from typing import Final
 
+from fedagent.conditions.aggregator import STATE_IN_USE
 from fedagent.errors import UnavailableError
 from fedagent.storage.files import make_private_folder
 
@@ -35,7 +36,7 @@ def locked(state: Path, *, within_s: float = 0.0) -> Iterator[None]:
     try:
         while not _lock(descriptor):
             if monotonic() >= end:
-                raise UnavailableError(f"another fedaggregator uses {state}: stop it, or try again")
+                raise UnavailableError(STATE_IN_USE(path=state))
             pace.wait(POLL_S)
         yield
     finally:

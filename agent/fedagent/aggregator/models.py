@@ -13,12 +13,13 @@ from typing import Final
 import msgspec
 
 from fedagent.aggregator.store import ModelRecord
+from fedagent.conditions.files import CANNOT_EXPORT, DAMAGED, RESTORE
 from fedagent.errors import StorageError
 from fedagent.security.blob import TAG_BYTES, BlobCipher, new_blob_key
 from fedagent.storage import disk
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.failpoints import Failpoint, reach
-from fedagent.storage.files import make_private_folder, storage_error
+from fedagent.storage.files import make_private_folder, not_written
 from fedagent.storage.room import require
 from fedagent.wire.manifest import Manifest, blob_digest
 from fedagent.wire.messages import ModelReference
@@ -98,8 +99,7 @@ class Models:
                 file.sync()
         except OSError as error:
             disk.remove(draft)
-            text = f"cannot write {draft}: {error.strerror}; check that the disk has space"
-            raise storage_error(error, text) from error
+            raise not_written(error, draft) from error
         return self.adopt(draft)
 
     def adopt(self, draft: Path) -> bytes:
@@ -144,10 +144,10 @@ class Models:
                     size += len(piece)
                 file.sync()
             if digest.digest() != plaintext:
-                raise StorageError(f"{self.path(plaintext)} is damaged: restore it from a backup")
+                raise StorageError(DAMAGED(path=self.path(plaintext)))
             disk.rename(draft, target)
         except OSError as error:
-            raise StorageError(f"cannot write {target}: {error.strerror}; choose another place") from error
+            raise StorageError(CANNOT_EXPORT(path=target, reason=error.strerror)) from error
         finally:
             disk.remove(draft)
         return size
@@ -174,9 +174,7 @@ def _pieces(path: Path, size: int) -> Iterator[bytes]:
             while piece := file.read(size):
                 yield piece
     except OSError as error:
-        raise StorageError(
-            f"cannot read the model {path}: {error.strerror}; restore it from a backup"
-        ) from error
+        raise StorageError(RESTORE(path=path, reason=error.strerror)) from error
 
 
 def _encrypted(path: Path, key: bytes, chunk_bytes: int) -> Iterator[bytes]:

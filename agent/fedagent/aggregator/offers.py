@@ -9,6 +9,14 @@ import math
 from fedagent.aggregator.metrics import SiteResult
 from fedagent.aggregator.rounds import Round
 from fedagent.aggregator.store import Upload
+from fedagent.conditions.aggregator import (
+    EVALUATION_WITH_UPDATE,
+    SAME_UPDATE_OFFERED,
+    SECRET_UNREADABLE,
+    TOO_FEW_ROWS_OFFERED,
+    WRONG_SIZE_OFFERED,
+)
+from fedagent.conditions.condition import Said
 from fedagent.errors import FedagentError, WireError
 from fedagent.security.blob import ciphertext_bytes
 from fedagent.security.sealing import unseal, update_context
@@ -27,8 +35,8 @@ class OfferError(FedagentError):
         reason: what the site is told.
     """
 
-    def __init__(self, reason: Reason, problem: str) -> None:
-        super().__init__(problem)
+    def __init__(self, reason: Reason, said: Said) -> None:
+        super().__init__(said)
         self.reason = reason
 
 
@@ -44,11 +52,11 @@ def read_offer(
     blob = blob_digest(offer.manifest)
     # A blob is one site's own: else deleting one site's update would delete another's.
     if offer.manifest.size_bytes and any(part.blob == blob and part.site != site for part in round_.parts):
-        raise OfferError(Reason.UNREADABLE, "another site has offered the very same update")
+        raise OfferError(Reason.UNREADABLE, SAME_UPDATE_OFFERED())
     secret = _open_secret(round_, site, offer.secret, private_key)
     least = 1 if isinstance(study.task, Identity) else study.privacy.minimum_cell
     if round_.kind is RoundKind.TRAIN and secret.rows < least:
-        raise OfferError(Reason.TOO_FEW_ROWS, f"{secret.rows} training rows, the study needs {least}")
+        raise OfferError(Reason.TOO_FEW_ROWS, TOO_FEW_ROWS_OFFERED(rows=secret.rows, least=least))
     upload = Upload(site=site, blob=blob, manifest=offer.manifest, key=secret.key, rows=secret.rows)
     metrics = tuple(metric for metric in secret.metrics if _is_lawful(metric, study))
     return upload, SiteResult(site=site, rows=secret.rows, snapshot=secret.snapshot, metrics=metrics)
@@ -57,14 +65,17 @@ def read_offer(
 def _check_manifest(study: Study, round_: Round, manifest: Manifest) -> None:
     if round_.kind is RoundKind.EVALUATE:
         if manifest.size_bytes:
-            raise OfferError(Reason.UNREADABLE, "an evaluation sends no update")
+            raise OfferError(Reason.UNREADABLE, EVALUATION_WITH_UPDATE())
         return
     size = ciphertext_bytes(file_bytes(model_shapes(study.task)), study.chunk_bytes)
     if (manifest.size_bytes, manifest.chunk_bytes) != (size, study.chunk_bytes):
-        problem = f"the update has {manifest.size_bytes} bytes in chunks of {manifest.chunk_bytes}"
-        raise OfferError(
-            Reason.UNREADABLE, f"{problem}, the study's has {size} in chunks of {study.chunk_bytes}"
+        said = WRONG_SIZE_OFFERED(
+            bytes=manifest.size_bytes,
+            chunk_bytes=manifest.chunk_bytes,
+            due_bytes=size,
+            due_chunk_bytes=study.chunk_bytes,
         )
+        raise OfferError(Reason.UNREADABLE, said)
 
 
 def _open_secret(round_: Round, site: str, sealed: bytes, private_key: bytes) -> UpdateSecret:
@@ -72,7 +83,7 @@ def _open_secret(round_: Round, site: str, sealed: bytes, private_key: bytes) ->
     try:
         return decode(unseal(private_key, sealed, context=context), UpdateSecret, limit_bytes=CONTROL_BYTES)
     except WireError as error:
-        raise OfferError(Reason.UNREADABLE, f"the update's secret cannot be read: {error}") from error
+        raise OfferError(Reason.UNREADABLE, SECRET_UNREADABLE(reason=error)) from error
 
 
 def _is_lawful(metric: MetricValue, study: Study) -> bool:

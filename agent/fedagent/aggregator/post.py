@@ -11,6 +11,7 @@ from typing import Protocol
 
 from fedagent import VERSION
 from fedagent.errors import TransportError
+from fedagent.journal import tell
 from fedagent.transport import link as transport
 from fedagent.transport.events import Arrived
 from fedagent.transport.mailbox import Mailbox
@@ -80,4 +81,4 @@ class Post:
         try:
             self._link.publish(topic, payload, retain=isinstance(message, Announcement))
         except TransportError as error:
-            log.error("%s", error)  # noqa: TRY400 (a person must act at the broker; the trace says nothing more)
+            tell(log, error.said)

@@ -6,6 +6,7 @@ Rule: events say what is, not what changed, so a repeat is lawful; commands are 
 
 import msgspec
 
+from fedagent.conditions.condition import Said
 from fedagent.wire.messages import Reason
 
 # --- events -------------------------------------------------------------------------------------------------------
@@ -61,7 +62,7 @@ class Folded(msgspec.Struct, frozen=True):
 class Stopped(msgspec.Struct, frozen=True):
     """The round will not be finished."""
 
-    text: str
+    said: Said
 
 
 Event = Joined | Offered | Stored | Declined | Rejected | Ticked | Folded | Stopped

@@ -38,6 +38,17 @@ from fedagent.aggregator.tables import (
     RoundPhase,
     advance,
 )
+from fedagent.conditions.aggregator import (
+    ANOTHER_UPDATE_STORED,
+    BELOW_QUORUM,
+    NO_PART,
+    NOT_A_MEMBER,
+    ROUND_AWAY,
+    ROUND_REOPENED,
+    STORED_UNASKED,
+    TOO_FEW_FOLDED,
+)
+from fedagent.conditions.condition import Said
 from fedagent.errors import TransitionError
 from fedagent.wire.messages import Reason, RoundKind
 from fedagent.wire.study import Study
@@ -70,7 +81,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         since: when it got into its phase.
         parts: one a target site, in the order of their names.
-        reason: why it is still open or why it failed, for people.
+        reason: why it is still open or why it failed.
     """
 
     study: str
@@ -85,14 +96,13 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     phase: RoundPhase = RoundPhase.OPEN
     extensions: int = 0
     closed_at: float | None = None
-    reason: str = ""
+    reason: Said | None = None
 
 
 Outcome = tuple[Round, tuple[Command, ...]]
 
 ACTIVE: Final = frozenset({RoundPhase.OPEN, RoundPhase.CLOSING})
 _NOT_EXPECTED: Final = frozenset({PartPhase.DECLINED, PartPhase.REFUSED})
-_AWAY: Final = "the round is closed; the next announcement says what is open"
 
 
 def open_round(study: Study, number: int, kind: RoundKind, now: float) -> Round:
@@ -170,8 +180,8 @@ def _taken(round_: Round, event: Event, now: float) -> Outcome:
 def _heard(round_: Round, event: Joined | Offered | Declined) -> Outcome:
     part = part_of(round_, event.site)
     if part is None:
-        text = f"study {round_.study} does not name site {event.site}"
-        return round_, (SendRefusal(event.site, Reason.NOT_A_MEMBER, text),)
+        said = NOT_A_MEMBER(study=round_.study, site=event.site)
+        return round_, (SendRefusal(event.site, Reason.NOT_A_MEMBER, said.text),)
     if round_.phase not in ACTIVE:
         return round_, _answer_after_end(part, event)
     match event:
@@ -190,7 +200,7 @@ def _answer_after_end(part: Part, event: Joined | Offered | Declined) -> tuple[C
         case Offered() if part.phase is PartPhase.FOLDED and part.blob == event.blob:
             return (SendReceipt(part.site, event.blob),)
         case Offered() | Joined():
-            return (SendRefusal(part.site, Reason.ROUND_CLOSED, _AWAY),)
+            return (SendRefusal(part.site, Reason.ROUND_CLOSED, ROUND_AWAY().text),)
         case Declined():
             return ()
         case _:
@@ -214,8 +224,8 @@ def _offered(round_: Round, part: Part, event: Offered) -> Outcome:
     if phase is PartPhase.STORED:
         if part.blob == event.blob:
             return round_, (SendReceipt(part.site, event.blob),)
-        text = f"another update of site {part.site} is already stored for round {round_.number}"
-        return round_, (SendRefusal(part.site, Reason.ALREADY_COUNTED, text),)
+        said = ANOTHER_UPDATE_STORED(site=part.site, round=round_.number)
+        return round_, (SendRefusal(part.site, Reason.ALREADY_COUNTED, said.text),)
     forget = (Forget(part.site, part.blob),) if part.blob and part.blob != event.blob else ()
     changed = msgspec.structs.replace(part, phase=phase, blob=event.blob, reason=None, text="")
     return _with(round_, changed), (*forget, Collect(part.site))
@@ -237,9 +247,8 @@ def _stored(round_: Round, event: Stored) -> Outcome:
     part = _member(round_, event.site)
     phase = advance(PART_TABLE, part.phase, PartEvent.STORE)
     if round_.phase not in ACTIVE or part.blob != event.blob:
-        raise TransitionError(
-            f"site {event.site} stored what round {round_.number} of {round_.study} does not wait for"
-        )
+        said = STORED_UNASKED(site=event.site, study=round_.study, round=round_.number)
+        raise TransitionError(said)
     return _with(round_, msgspec.structs.replace(part, phase=phase)), (SendReceipt(part.site, event.blob),)
 
 
@@ -255,14 +264,14 @@ def _rejected(round_: Round, event: Rejected) -> Outcome:
     stored = sites_in(after, PartPhase.STORED)
     if len(stored) >= after.quorum:
         return _moved(after, RoundEvent.REFOLD), (*commands, Fold(stored))
-    reason = f"an update could not be used: {event.site} ({event.reason})"
+    reason = ROUND_REOPENED(site=event.site, reason=event.reason)
     return msgspec.structs.replace(_moved(after, RoundEvent.REOPEN), reason=reason), commands
 
 
 def _folded(round_: Round, event: Folded, now: float) -> Outcome:
     if len(event.sites) < round_.quorum:
-        raise TransitionError(f"{len(event.sites)} updates are fewer than the quorum of {round_.quorum}")
-    closed = msgspec.structs.replace(_moved(round_, RoundEvent.CLOSE), closed_at=now, reason="")
+        raise TransitionError(TOO_FEW_FOLDED(count=len(event.sites), quorum=round_.quorum))
+    closed = msgspec.structs.replace(_moved(round_, RoundEvent.CLOSE), closed_at=now, reason=None)
     commands: list[Command] = []
     parts = []
     for part in round_.parts:
@@ -272,15 +281,15 @@ def _folded(round_: Round, event: Folded, now: float) -> Outcome:
         if part.blob is not None:
             commands.append(Forget(part.site, part.blob))
         if phase is PartPhase.LATE and part.phase in (PartPhase.OFFERED, PartPhase.STORED):
-            commands.append(SendRefusal(part.site, Reason.ROUND_CLOSED, _AWAY))
+            commands.append(SendRefusal(part.site, Reason.ROUND_CLOSED, ROUND_AWAY().text))
     return msgspec.structs.replace(closed, parts=tuple(parts)), tuple(commands)
 
 
 def _stopped(round_: Round, event: Stopped, now: float) -> Outcome:
-    after = msgspec.structs.replace(_moved(round_, RoundEvent.STOP), closed_at=now, reason=event.text)
+    after = msgspec.structs.replace(_moved(round_, RoundEvent.STOP), closed_at=now, reason=event.said)
     commands: list[Command] = [Forget(part.site, part.blob) for part in round_.parts if part.blob is not None]
     commands += [
-        SendCancel(part.site, event.text) for part in round_.parts if part.phase not in _NOT_EXPECTED
+        SendCancel(part.site, event.said.text) for part in round_.parts if part.phase not in _NOT_EXPECTED
     ]
     return after, tuple(commands)
 
@@ -296,24 +305,32 @@ def _settled(outcome: Outcome, now: float) -> Outcome:
     stored = sites_in(round_, PartPhase.STORED)
     expected = [part for part in round_.parts if part.phase not in _NOT_EXPECTED]
     if len(stored) >= round_.quorum and (len(stored) == len(expected) or now >= round_.deadline_at):
-        return msgspec.structs.replace(_moved(round_, RoundEvent.FILL), reason=""), (*commands, Fold(stored))
+        return msgspec.structs.replace(_moved(round_, RoundEvent.FILL), reason=None), (
+            *commands,
+            Fold(stored),
+        )
     if now < round_.deadline_at:
         return outcome
     extended = msgspec.structs.replace(
         _moved(round_, RoundEvent.EXTEND),
         deadline_at=now + round_.deadline_s,
         extensions=round_.extensions + 1,
-        reason=f"{len(stored)} of {round_.quorum} needed updates at the deadline, so it was extended; {_missing(round_)}",
+        reason=_below_quorum(round_, len(stored)),
     )
     return extended, (*commands, Announce())
 
 
-def _missing(round_: Round) -> str:
+def _below_quorum(round_: Round, stored: int) -> Said:
     waiting = sites_in(round_, PartPhase.INVITED, PartPhase.JOINED, PartPhase.OFFERED)
     away = [
         f"{part.site} ({part.phase}: {part.reason})" for part in round_.parts if part.phase in _NOT_EXPECTED
     ]
-    return f"waiting for {', '.join(waiting) or 'nobody'}" + (f"; without {', '.join(away)}" if away else "")
+    return BELOW_QUORUM(
+        stored=stored,
+        quorum=round_.quorum,
+        waiting=", ".join(waiting) or "nobody",
+        away=", ".join(away) or "nobody",
+    )
 
 
 def _moved(round_: Round, event: RoundEvent) -> Round:
@@ -328,7 +345,7 @@ def _with(round_: Round, part: Part) -> Round:
 def _member(round_: Round, site: str) -> Part:
     part = part_of(round_, site)
     if part is None:
-        raise TransitionError(f"site {site} is no member of study {round_.study}")
+        raise TransitionError(NO_PART(site=site, study=round_.study))
     return part
 
 

@@ -17,6 +17,8 @@ from fedagent.aggregator.metrics import RoundResult, SiteResult, round_result
 from fedagent.aggregator.rounds import Part, Round
 from fedagent.aggregator.schema import SCHEMA, STEPS
 from fedagent.aggregator.tables import PartPhase, RoundPhase, StudyPhase
+from fedagent.conditions.aggregator import NO_SUCH_STUDY
+from fedagent.conditions.condition import Said
 from fedagent.errors import UsageError
 from fedagent.storage.database import Database
 from fedagent.storage.failpoints import Failpoint
@@ -36,7 +38,7 @@ class StudyRecord(msgspec.Struct, frozen=True, kw_only=True):
     phase: StudyPhase
     created_at: float
     since: float
-    reason: str = ""
+    reason: Said | None = None
 
 
 class ModelRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +95,9 @@ class Store:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """All of them, in the order of their names."""
-        rows = self._rows("SELECT definition, phase, created_at, since, reason FROM study ORDER BY name")
+        rows = self._rows(
+            "SELECT definition, phase, created_at, since, reason_code, reason FROM study ORDER BY name"
+        )
         return tuple(_study(*row) for row in rows)
 
     def study(self, name: str) -> StudyRecord:
@@ -104,13 +108,13 @@ class Store:
         """
         found = self.find_study(name)
         if found is None:
-            raise UsageError(f"there is no study {name!r}: fedaggregator study status lists them")
+            raise UsageError(NO_SUCH_STUDY(study=name))
         return found
 
     def find_study(self, name: str) -> StudyRecord | None:
         """The study of that name, or None."""
         rows = self._rows(
-            "SELECT definition, phase, created_at, since, reason FROM study WHERE name = ?", name
+            "SELECT definition, phase, created_at, since, reason_code, reason FROM study WHERE name = ?", name
         )
         return _study(*rows[0]) if rows else None
 
@@ -122,12 +126,12 @@ class Store:
         )
 
     def move_study(
-        self, connection: Connection, name: str, phase: StudyPhase, now: float, reason: str = ""
+        self, connection: Connection, name: str, phase: StudyPhase, now: float, reason: Said | None = None
     ) -> None:
         """The study is in this phase now."""
         connection.execute(
-            "UPDATE study SET since = iif(phase = :phase, since, :now), phase = :phase, reason = :reason WHERE name = :name",
-            {"phase": phase.value, "now": now, "reason": reason, "name": name},
+            "UPDATE study SET since = iif(phase = ?, since, ?), phase = ?, reason_code = ?, reason = ? WHERE name = ?",
+            (phase.value, now, phase.value, *_said_values(reason), name),
         )
 
     # --- rounds and parts -------------------------------------------------------------------------------------------
@@ -140,14 +144,14 @@ class Store:
     def round(self, study: str, number: int) -> Round | None:
         """One round with its parts, or None."""
         rows = self._rows(
-            "SELECT kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, reason"
-            " FROM round WHERE study = ? AND number = ?",
+            "SELECT kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at,"
+            " reason_code, reason FROM round WHERE study = ? AND number = ?",
             study,
             number,
         )
         if not rows:
             return None
-        kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, reason = rows[
+        kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, *reason = rows[
             0
         ]
         return Round(
@@ -163,7 +167,7 @@ class Store:
             since=since,
             extensions=extensions,
             closed_at=closed_at,
-            reason=reason,
+            reason=_said(*reason),
         )
 
     def _parts(self, study: str, number: int) -> tuple[Part, ...]:
@@ -186,7 +190,7 @@ class Store:
     def save_round(self, connection: Connection, after: Round, before: Round | None = None) -> None:
         """The round as it is now; parts that are as they were before are not written again."""
         connection.execute(
-            "INSERT OR REPLACE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 after.study,
                 after.number,
@@ -199,7 +203,7 @@ class Store:
                 after.since,
                 after.extensions,
                 after.closed_at,
-                after.reason,
+                *_said_values(after.reason),
             ),
         )
         known = set(before.parts) if before else set()
@@ -322,11 +326,21 @@ def running(records: Iterable[StudyRecord]) -> tuple[StudyRecord, ...]:
     return tuple(record for record in records if record.phase is StudyPhase.RUNNING)
 
 
-def _study(definition: bytes, phase: str, created_at: float, since: float, reason: str) -> StudyRecord:
+def _study(
+    definition: bytes, phase: str, created_at: float, since: float, code: str | None, text: str | None
+) -> StudyRecord:
     study = decode(definition, Study, limit_bytes=OFFER_BYTES)
     return StudyRecord(
-        study=study, phase=StudyPhase(phase), created_at=created_at, since=since, reason=reason
+        study=study, phase=StudyPhase(phase), created_at=created_at, since=since, reason=_said(code, text)
     )
+
+
+def _said(code: str | None, text: str | None) -> Said | None:
+    return Said(code, text) if code is not None and text is not None else None
+
+
+def _said_values(said: Said | None) -> tuple[str | None, str | None]:
+    return (said.code, said.text) if said else (None, None)
 
 
 def _model(

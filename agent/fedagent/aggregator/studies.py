@@ -10,6 +10,15 @@ from typing import Final
 
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import STUDY_TABLE, StudyEvent, advance
+from fedagent.conditions.aggregator import (
+    CANNOT_START,
+    NO_METRICS_TO_STOP_BY,
+    STUDY_FILE_WRONG,
+    STUDY_NAME_TAKEN,
+    STUDY_TOO_LONG,
+    TOO_MANY_TENSORS,
+)
+from fedagent.conditions.condition import Said
 from fedagent.errors import ConfigurationError, UsageError
 from fedagent.storage.toml import read_toml
 from fedagent.wire.codec import encode
@@ -28,9 +37,9 @@ def read_study(path: Path) -> Study:
         ConfigurationError: with every problem.
     """
     study = read_toml(path, Study)
-    problems = tuple(find_problems(study))
+    problems = [said.text for said in find_problems(study)]
     if problems:
-        raise ConfigurationError(f"{path}: " + "; ".join(problems))
+        raise ConfigurationError(STUDY_FILE_WRONG(path=path, problems="; ".join(problems)))
     return study
 
 
@@ -45,9 +54,7 @@ def create(store: Store, study: Study, now: float) -> None:
         with store.database.transaction() as connection:
             store.add_study(connection, study, now)
     elif known.study != study:
-        raise UsageError(
-            f"another study is named {study.name!r}: a study never changes, so choose a new name"
-        )
+        raise UsageError(STUDY_NAME_TAKEN(study=study.name))
 
 
 def start(store: Store, name: str, now: float) -> bool:
@@ -58,20 +65,20 @@ def start(store: Store, name: str, now: float) -> bool:
     """
     record = store.study(name)
     if (record.phase, StudyEvent.START) not in STUDY_TABLE:
-        raise UsageError(f"study {name} cannot be started: it is {record.phase}, for good")
+        raise UsageError(CANNOT_START(study=name, phase=record.phase))
     phase = advance(STUDY_TABLE, record.phase, StudyEvent.START)
     with store.database.transaction() as connection:
         store.move_study(connection, name, phase, now)
     return phase is not record.phase
 
 
-def find_problems(study: Study) -> Iterator[str]:
+def find_problems(study: Study) -> Iterator[Said]:
     """What the study's types do not say: each names the key and what is wrong with it."""
     if isinstance(study.task, Identity) and study.federation.early_stopping is not None:
-        yield "federation.early_stopping: the identity task reports no metrics"
+        yield NO_METRICS_TO_STOP_BY()
     shapes = model_shapes(study.task)
     if len(encode_header(shapes)) > HEADER_BYTES:
-        yield f"task: the model has too many tensors ({len(shapes)})"
+        yield TOO_MANY_TENSORS(count=len(shapes))
     if len(encode(study)) > CONTROL_BYTES - _ANNOUNCEMENT_BYTES:
         allowed = CONTROL_BYTES - _ANNOUNCEMENT_BYTES
-        yield f"the study is too long to announce: {len(encode(study))} bytes, allowed are {allowed}"
+        yield STUDY_TOO_LONG(bytes=len(encode(study)), allowed=allowed)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeVar
 
+from fedagent.conditions.aggregator import NO_ENTRY
 from fedagent.errors import TransitionError
 
 
@@ -147,4 +148,4 @@ def advance(table: Mapping[tuple[P, E], P], phase: P, event: E) -> P:
     try:
         return table[phase, event]
     except KeyError:
-        raise TransitionError(f"{type(phase).__name__} {phase} has no entry for {event}") from None
+        raise TransitionError(NO_ENTRY(table=type(phase).__name__, phase=phase, event=event)) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from fedagent.cli import layout, options, watch
 from fedagent.cli.output import print_json, print_lines
 from fedagent.cli.site_text import site_facts, site_rows
+from fedagent.conditions.broker import OTHER_ANSWER
 from fedagent.errors import UnavailableError
 from fedagent.site import control
 from fedagent.site.status import SiteStatus
@@ -55,5 +56,5 @@ def fetch(config: Path) -> SiteStatus:
     """
     answer = control.ask(Path(read_settings(config).paths.runtime), control.AskStatus())
     if not isinstance(answer, control.StatusAnswer):
-        raise UnavailableError("the daemon gave an answer of another kind: is it another version? restart it")
+        raise UnavailableError(OTHER_ANSWER())
     return answer.status

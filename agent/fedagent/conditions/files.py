@@ -65,3 +65,16 @@ TRAINER_CANNOT_READ: Final = Condition(
     "cannot read {path}: {reason}",
     "let the trainer's user read it",
 )
+NOT_READABLE: Final = Condition(
+    "FA1601", "A file cannot be read", "cannot read {path}: {reason}", "correct its owner or permissions"
+)
+DAMAGED: Final = Condition("FA1602", "A file is damaged", "{path} is damaged", "restore it from a backup")
+RESTORE: Final = Condition(
+    "FA1603",
+    "A file of fedagent's state cannot be read",
+    "cannot read {path}: {reason}",
+    "restore it from a backup",
+)
+CANNOT_EXPORT: Final = Condition(
+    "FA1604", "A model cannot be exported there", "cannot write {path}: {reason}", "choose another place"
+)

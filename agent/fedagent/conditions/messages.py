@@ -7,6 +7,7 @@ from typing import Final
 from fedagent.conditions.condition import Condition, Severity
 
 _refused = partial(Condition, severity=Severity.WARNING)
+"""Without an action where whoever wrote the message must act, and nobody here can."""
 
 NO_TENSORS: Final = _refused("FA3301", "A file of tensors is empty", "the file of tensors is empty")
 MODEL_SIZE: Final = _refused(
@@ -31,4 +32,20 @@ MODEL_BLOB: Final = _refused(
 )
 MODEL_PLAINTEXT: Final = _refused(
     "FA3306", "A decrypted model is not the announced one", "the decrypted model is not the announced one"
+)
+
+MESSAGE_REFUSED: Final = _refused(
+    "FA3601", "A message was refused; it changed nothing", "refused a message on {topic}: {reason}"
+)
+FOR_ANOTHER_SITE: Final = _refused(
+    "FA3602", "A message is for another site", "the message is for another site"
+)
+NOT_FROM_THE_AGGREGATOR: Final = _refused(
+    "FA3603", "Somebody but the aggregator speaks to a site", "only the aggregator speaks to a site"
+)
+NOT_FROM_A_SITE: Final = _refused(
+    "FA3604", "A site sends what sites do not send", "a site does not send {kind}"
+)
+NO_SUCH_CHUNKS: Final = _refused(
+    "FA3605", "A site wants chunks that a model does not have", "the model does not have that many chunks"
 )

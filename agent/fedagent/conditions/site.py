@@ -7,6 +7,8 @@ from typing import Final
 from fedagent.conditions.condition import Condition, ExitCode, Severity
 
 _told = partial(Condition, severity=Severity.INFO)
+_usage = partial(Condition, exit_code=ExitCode.USAGE)
+_configuration = partial(Condition, exit_code=ExitCode.CONFIGURATION)
 _warned = partial(Condition, severity=Severity.WARNING)
 
 # --- the verdict
@@ -225,6 +227,40 @@ NO_ROOM_TO_TRAIN: Final = _warned(
     "FA7075", "The trainer's disk is full", "there is no room on the trainer's disk", "free space there"
 )
 
+SITE_READY: Final = _told(
+    "FA7601", "The site daemon is ready", "site {site}, {studies} studies known, broker {host}:{port}"
+)
+JUST_STARTED: Final = _told("FA7602", "The daemon has just started", "the daemon has just started")
+SETTINGS_UNCHANGED: Final = Condition(
+    "FA7603",
+    "The settings were not read anew",
+    "the settings stay as they were: {reason}",
+    "then systemctl reload fedagent",
+)
+NOT_ENROLLED: Final = _configuration(
+    "FA7604",
+    "A certificate or key of the site is missing",
+    "cannot read {path}: {reason}",
+    "has this site joined (fedagent enroll --request)?",
+)
+OTHER_SITES_CERTIFICATE: Final = _configuration(
+    "FA7605",
+    "The certificate is another site's",
+    "{path} is the certificate of {other!r}, but site.name is {name!r}",
+    "install the right one with fedagent enroll --certificate, or correct site.name",
+)
+MAY_NOT_PAUSE: Final = Condition(
+    "FA7606",
+    "Only root and a group may pause and resume",
+    "only root and group {group} may pause and resume",
+    "try sudo",
+)
+NO_STUDY_HERE: Final = _usage(
+    "FA7607",
+    "No study of that name is known at this site",
+    "no study {study!r} is known here",
+    "fedagent study list shows those that are",
+)
 # --- the daemon
 
 DISPLACED: Final = Condition(

@@ -18,8 +18,16 @@ from typing import Final, assert_never, get_args
 import msgspec
 
 from fedagent import VERSION
-from fedagent.conditions.condition import Said
-from fedagent.conditions.site import DISPLACED
+from fedagent.conditions.broker import TOO_MUCH_AT_ONCE
+from fedagent.conditions.messages import FOR_ANOTHER_SITE, MESSAGE_REFUSED, NOT_FROM_THE_AGGREGATOR
+from fedagent.conditions.site import (
+    DISPLACED,
+    JUST_STARTED,
+    NOT_ENROLLED,
+    OTHER_SITES_CERTIFICATE,
+    SETTINGS_UNCHANGED,
+    SITE_READY,
+)
 from fedagent.core import agent
 from fedagent.core import commands as do
 from fedagent.core import events as on
@@ -30,6 +38,7 @@ from fedagent.core.state import AgentState, Stage, TrainerState
 from fedagent.errors import ConfigurationError, NoSpaceError, WireError
 from fedagent.host.sampler import Sampler
 from fedagent.host.service import ServiceStatus
+from fedagent.journal import tell
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.identity import Identity
 from fedagent.security.mail import Mail
@@ -148,9 +157,7 @@ class Daemon:
 
     def _load(self) -> AgentState:
         studies, record = store.load(self._database)
-        just_started = Objection(
-            rung=Rung.PAUSE, signal="facts", said=Said("", "the daemon has just started")
-        )
+        just_started = Objection(rung=Rung.PAUSE, signal="facts", said=JUST_STARTED())
         now = instant()
         state = AgentState(
             site=self._settings.site.name,
@@ -174,13 +181,8 @@ class Daemon:
         server = await control.serve(self._control, self._put)
         self._watch_signals()
         broker = self._settings.broker
-        log.info(
-            "site %s, %d studies known, broker %s:%d",
-            self.state.site,
-            len(self.state.studies),
-            broker.host,
-            broker.port,
-        )
+        known = len(self.state.studies)
+        tell(log, SITE_READY(site=self.state.site, studies=known, host=broker.host, port=broker.port))
         try:
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(self._link.run()), tasks.create_task(self._hosting.run())]
@@ -208,7 +210,7 @@ class Daemon:
         """Into the inbox. A broker that ignores our receive maximum gets a new connection, not our memory."""
         if isinstance(item, Arrived):
             if self._waiting >= self._most_waiting:
-                self._link.renew("the broker sent more messages than we said we take at once")
+                self._link.renew(TOO_MUCH_AT_ONCE().text)
                 return
             self._waiting += 1
         self._inbox.put_nowait(item)
@@ -324,7 +326,7 @@ class Daemon:
             else:
                 ended = self._open(arrived)
         except WireError as error:
-            log.warning("refused a message on %s: %s", arrived.topic, error)
+            tell(log, MESSAGE_REFUSED(topic=arrived.topic, reason=error), topic=arrived.topic)
             self._step(on.MessageRefused(said=error.said))
         self._waiting -= 1
         self._link.acknowledge(arrived)
@@ -335,9 +337,9 @@ class Daemon:
         if mail is None:
             return False
         if mail.address.site not in (None, self.state.site):
-            raise WireError("the message is for another site", "topic")
+            raise WireError(FOR_ANOTHER_SITE(), "topic")
         if not isinstance(mail.message, AGGREGATOR_MESSAGES):
-            raise WireError("only the aggregator speaks to a site", "topic")
+            raise WireError(NOT_FROM_THE_AGGREGATOR(), "topic")
         try:
             return self._step(on.MessageArrived(message=mail.message, payload=arrived.payload), mail)
         except NoSpaceError:
@@ -350,7 +352,7 @@ class Daemon:
         try:
             ended = self._step(event) if event is not None else False
         except NoSpaceError as error:
-            answer = control.Problem(text=str(error))
+            answer = control.Problem(said=error.said)
         if not asked.answer.done():
             asked.answer.set_result(answer)
         return ended
@@ -366,7 +368,7 @@ class Daemon:
         try:
             settings = read_settings(self._config)
         except ConfigurationError as error:
-            log.error("the settings stay as they were: %s", error)  # noqa: TRY400 (a person must act; no traceback)
+            tell(log, SETTINGS_UNCHANGED(reason=error))
             return False
         self._blobs.reserve_bytes = settings.governor.disk_free_mib * MIB
         return self._step(on.PolicyChanged(policy=settings.governor))
@@ -388,12 +390,11 @@ def load_identity(settings: Settings) -> tuple[Signer, Trust]:
             Path(name).read_bytes() for name in (broker.certificate, broker.key, broker.ca)
         )
     except OSError as error:
-        raise ConfigurationError(
-            f"cannot read {error.filename}: {error.strerror}; has this site joined (fedagent enroll --request)?"
-        ) from error
+        raise ConfigurationError(NOT_ENROLLED(path=error.filename, reason=error.strerror)) from error
     signer = Signer(certificate, key)
     if signer.identity != Identity(Role.SITE, settings.site.name):
-        raise ConfigurationError(
-            f"{broker.certificate} is the certificate of {signer.identity.name!r}, but site.name is {settings.site.name!r}"
+        said = OTHER_SITES_CERTIFICATE(
+            path=broker.certificate, other=signer.identity.name, name=settings.site.name
         )
+        raise ConfigurationError(said)
     return signer, Trust(ca)

@@ -16,7 +16,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from fedagent.errors import FedagentError, WireError
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import MAY_NOT_PAUSE
+from fedagent.errors import FedagentError, UsageError
 from fedagent.site.status import SiteStatus
 from fedagent.transport import control_socket
 from fedagent.wire.study import Study
@@ -79,7 +81,7 @@ class Done(Answer, frozen=True, tag="done"):
 class Problem(Answer, frozen=True, tag="problem"):
     """It was not done, and why."""
 
-    text: str
+    said: Said
 
 
 AnyAsk = AskStatus | AskStudy | AskPause | AskResume
@@ -110,10 +112,10 @@ async def serve(path: Path, on_asked: Callable[[Asked], None]) -> asyncio.Server
     async def answer(line: bytes, peer: control_socket.Peer) -> AnyAnswer:
         try:
             request: AnyAsk = control_socket.parse(line, AnyAsk)
-        except WireError as error:
-            return Problem(text=str(error))
+        except UsageError as error:
+            return Problem(said=error.said)
         if isinstance(request, AskPause | AskResume) and not _may_administrate(peer):
-            return Problem(text=f"only root and group {ADMINISTRATORS} may pause and resume: try sudo")
+            return Problem(said=MAY_NOT_PAUSE(group=ADMINISTRATORS))
         asked = Asked(request, _user_name(peer.user_id), asyncio.get_running_loop().create_future())
         on_asked(asked)
         return await asked.answer
@@ -143,11 +145,11 @@ def ask(runtime: Path, request: AnyAsk) -> AnyAnswer:
 
     Raises:
         UnavailableError: no daemon listens there.
-        FedagentError: the daemon refused.
+        FedagentError: the daemon refused; it exits as the daemon's reason does.
     """
     answer: AnyAnswer = control_socket.ask(
         socket_path(runtime), request, AnyAnswer, program="fedagent", limit_s=ANSWER_S
     )
     if isinstance(answer, Problem):
-        raise FedagentError(answer.text)
+        raise FedagentError(answer.said)
     return answer

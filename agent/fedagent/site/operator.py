@@ -5,6 +5,7 @@ from typing import Protocol, assert_never
 
 import msgspec
 
+from fedagent.conditions.site import NO_STUDY_HERE
 from fedagent.core import events as on
 from fedagent.core.facts import Instant
 from fedagent.core.governor import ManualPause
@@ -52,9 +53,7 @@ def answer(
 def _study(state: AgentState, name: str) -> control.AnyAnswer:
     known = state.studies.get(name)
     if known is None:
-        return control.Problem(
-            text=f"no study {name!r} is known here: fedagent study list shows those that are"
-        )
+        return control.Problem(said=NO_STUDY_HERE(study=name))
     study = known.announcement.study
     return control.StudyAnswer(
         study=study, digest=study_digest(study).hex(), note=known.note.text if known.note else ""

@@ -32,15 +32,20 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
             file.sync()
         disk.rename(part, path)
     except OSError as error:
-        said = _unwritten(error)(path=path, folder=path.parent, reason=error.strerror)
         if error.errno in FULL:
             disk.remove(part)  # half a file takes the room that others need
-        raise storage_error(error, said) from error
+        raise not_written(error, path) from error
 
 
 def storage_error(error: OSError, said: Said | str) -> StorageError:
     """The error in our words; a full disk has a class of its own, after which everything goes on."""
     return NoSpaceError(said) if error.errno in FULL else StorageError(said)
+
+
+def not_written(error: OSError, path: Path) -> StorageError:
+    """Why the file cannot be written, and what to do about it."""
+    said = _unwritten(error)(path=path, folder=path.parent, reason=error.strerror)
+    return storage_error(error, said)
 
 
 def _unwritten(error: OSError) -> Condition:

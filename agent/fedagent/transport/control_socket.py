@@ -14,7 +14,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from fedagent.errors import StorageError, UnavailableError, WireError
+from fedagent.conditions.broker import (
+    OTHER_VERSION,
+    CANNOT_LISTEN,
+    DAEMON_NOT_RUNNING,
+    DAEMON_SILENT,
+    MAY_NOT_CONNECT,
+    REQUEST_NOT_UNDERSTOOD,
+)
+from fedagent.errors import StorageError, UnavailableError, UsageError
 
 LINE_BYTES: Final = 1_048_576
 
@@ -56,9 +64,7 @@ async def listen(path: Path, answer: Answerer, *, mode: int, limit_s: float) -> 
         server = await asyncio.start_unix_server(serve, path, limit=LINE_BYTES)
         os.chmod(path, mode)  # noqa: PTH101 (one system call on a local socket)
     except OSError as error:
-        raise StorageError(
-            f"cannot listen on {path}: {error.strerror}; correct the folder's owner"
-        ) from error
+        raise StorageError(CANNOT_LISTEN(path=path, reason=error.strerror)) from error
     return server
 
 
@@ -69,12 +75,12 @@ def parse(line: bytes, kind: Any) -> Any:  # noqa: ANN401 (a union of tagged Str
         kind: a union of tagged Structs.
 
     Raises:
-        WireError: it is not one of them.
+        UsageError: it is not one of them.
     """
     try:
         return msgspec.json.decode(line, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError(f"the request is not understood: {error}") from error
+        raise UsageError(REQUEST_NOT_UNDERSTOOD(reason=error)) from error
 
 
 def ask(path: Path, request: msgspec.Struct, kind: Any, *, program: str, limit_s: float) -> Any:  # noqa: ANN401 (as above)
@@ -98,19 +104,14 @@ def ask(path: Path, request: msgspec.Struct, kind: Any, *, program: str, limit_s
             raise ConnectionResetError
         return parse(line, kind)
     except PermissionError as error:
-        raise UnavailableError(f"cannot reach {program} at {path}: {error.strerror}; try sudo") from error
+        said = MAY_NOT_CONNECT(program=program, path=path, reason=error.strerror)
+        raise UnavailableError(said) from error
     except TimeoutError as error:
-        raise UnavailableError(
-            f"{program} does not answer at {path} within {limit_s:g} s: systemctl status {program}"
-        ) from error
-    except WireError as error:
-        raise UnavailableError(
-            f"the running {program} speaks another version than this command: systemctl restart {program}"
-        ) from error
+        raise UnavailableError(DAEMON_SILENT(program=program, path=path, limit_s=limit_s)) from error
+    except UsageError as error:
+        raise UnavailableError(OTHER_VERSION(program=program)) from error
     except OSError as error:
-        raise UnavailableError(
-            f"{program} is not running (nobody answers at {path}): systemctl start {program}"
-        ) from error
+        raise UnavailableError(DAEMON_NOT_RUNNING(program=program, path=path)) from error
 
 
 def _peer(writer: asyncio.StreamWriter) -> Peer:

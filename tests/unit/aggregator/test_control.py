@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from fedagent.aggregator import control
-from fedagent.errors import FedagentError, StorageError, UnavailableError, UsageError
+from fedagent.conditions.aggregator import NO_SUCH_STUDY
+from fedagent.conditions.condition import ExitCode, Said
+from fedagent.conditions.files import CANNOT_WRITE
+from fedagent.errors import FedagentError, StorageError, UnavailableError
 
 ASK = control.StartStudy(name="heart-1")
 
@@ -38,22 +41,24 @@ def test_a_request_reaches_the_daemon_and_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("problem", "error"),
+    ("said", "exit_code"),
     [
-        (control.Problem(text="no such study", usage=True), UsageError),
-        (control.Problem(text="the disk is full"), FedagentError),
+        pytest.param(NO_SUCH_STUDY(study="heart-1"), ExitCode.USAGE, id="the condition's own"),
+        pytest.param(CANNOT_WRITE(path="/var", reason="no space"), ExitCode.FAILED, id="failed"),
+        pytest.param(Said("FA8000", "a newer daemon says so"), ExitCode.FAILED, id="not in this table"),
     ],
 )
-def test_what_the_daemon_cannot_do_is_an_error_with_its_text(
-    tmp_path: Path, problem: control.Problem, error: type[FedagentError]
-) -> None:
+def test_a_command_ends_as_the_daemons_reason_does(tmp_path: Path, said: Said, exit_code: ExitCode) -> None:
     path = tmp_path / "control.sock"
+    caught: list[FedagentError] = []
 
     def question() -> None:
-        with pytest.raises(error, match=problem.text):
+        with pytest.raises(FedagentError) as error:
             control.ask(path, ASK)
+        caught.append(error.value)
 
-    answer_with(path, problem, question)
+    answer_with(path, control.Problem(said=said), question)
+    assert [(error.said, error.exit_code) for error in caught] == [(said, exit_code)]
 
 
 def test_a_request_that_is_none_is_answered_and_does_not_reach_the_daemon(tmp_path: Path) -> None:
@@ -68,6 +73,7 @@ def test_a_request_that_is_none_is_answered_and_does_not_reach_the_daemon(tmp_pa
 
     assert answer_with(path, control.Done(), question) == []
     assert b"not understood" in said[0]
+    assert b"(at $" not in said[0]
 
 
 def test_whoever_hangs_up_disturbs_nobody(tmp_path: Path) -> None:

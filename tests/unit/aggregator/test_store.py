@@ -11,6 +11,7 @@ from fedagent.aggregator.metrics import SiteResult
 from fedagent.aggregator.rounds import Round, open_round, step
 from fedagent.aggregator.store import ModelRecord, Store, Upload, running
 from fedagent.aggregator.tables import StudyPhase
+from fedagent.conditions.condition import Said
 from fedagent.errors import StorageError, UsageError
 from fedagent.wire.manifest import Manifest
 from fedagent.wire.messages import MetricValue, ModelReference, Reason, RoundKind
@@ -58,11 +59,15 @@ def save(store: Store, round_: Round, before: Round | None = None) -> None:
 
 def test_studies_and_their_phases_survive(opened: Opened) -> None:
     with opened.store.database.transaction() as connection:
-        opened.store.move_study(connection, STUDY.name, StudyPhase.STOPPED, NOW + 1, "why")
+        opened.store.move_study(connection, STUDY.name, StudyPhase.STOPPED, NOW + 1, Said("FA8612", "why"))
     records = {record.study.name: record for record in opened.again().studies()}
     assert records[STUDY.name].study == STUDY
     stopped = records[STUDY.name]
-    assert (stopped.phase, stopped.reason, stopped.since) == (StudyPhase.STOPPED, "why", NOW + 1)
+    assert (stopped.phase, stopped.reason, stopped.since) == (
+        StudyPhase.STOPPED,
+        Said("FA8612", "why"),
+        NOW + 1,
+    )
     assert records[OTHER_STUDY.name].since == NOW
     assert running(records.values()) == ()
 

@@ -37,7 +37,9 @@ def test_every_problem_of_a_file_is_named_at_once(tmp_path: Path) -> None:
         OTHER_STUDY, task=Identity(parameters=100_000, tensors=10_000), federation=federation
     )
     problems = list(studies.find_problems(study))
-    assert problems == ["federation.early_stopping: the identity task reports no metrics"]
+    assert [said.text for said in problems] == [
+        "federation.early_stopping: the identity task reports no metrics"
+    ]
 
 
 def test_a_study_that_is_too_long_to_announce_is_refused() -> None:
@@ -48,7 +50,7 @@ def test_a_study_that_is_too_long_to_announce_is_refused() -> None:
     assert isinstance(STUDY.task, TabularClassifier)
     task = msgspec.structs.replace(STUDY.task, columns=columns)
     (problem,) = studies.find_problems(msgspec.structs.replace(STUDY, task=task))
-    assert "too long to announce" in problem
+    assert "too long to announce" in problem.text
 
 
 def test_a_file_that_is_wrong_is_named_with_its_key(tmp_path: Path) -> None:

@@ -50,8 +50,8 @@ def test_without_a_daemon_it_is_69(config: Path, capsys: pytest.CaptureFixture[s
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err == (
-        f"fedagent: fedagent is not running (nobody answers at {config.parent}/run/control.sock): "
-        "systemctl start fedagent\n"
+        f"fedagent: fedagent is not running (nobody answers at {config.parent}/run/control.sock); "
+        "systemctl start fedagent [FA4605]\n"
     )
 
 

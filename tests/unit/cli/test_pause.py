@@ -67,7 +67,7 @@ def test_who_may_not_is_told_so(
         assert main(["pause", "--config", str(config)]) == 1
     assert daemon.state.record.pause is None
     assert capsys.readouterr().err == (
-        "fedagent: only root and group fedagent-admin may pause and resume: try sudo\n"
+        "fedagent: only root and group fedagent-admin may pause and resume; try sudo [FA7606]\n"
     )
 
 

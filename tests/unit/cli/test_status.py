@@ -103,4 +103,4 @@ def test_an_answer_of_another_kind_is_another_version(
     monkeypatch.setattr(operator, "answer", lambda *_: (control.Done(text="?"), None))
     with FakeDaemon(config.parent / "run", site()):
         assert main(["status", "--config", str(config)]) == 69
-    assert "is it another version? restart it" in capsys.readouterr().err
+    assert "is it of another version? restart it [FA4606]" in capsys.readouterr().err

@@ -103,9 +103,9 @@ def test_a_study_cannot_write_over_what_root_reads(config: Path, capsys: pytest.
 def test_a_study_that_is_not_known_is_no_fault_of_ours(
     config: Path, capsys: pytest.CaptureFixture[str], action: str
 ) -> None:
-    assert run(config, action, "lung-1", "--dataset", "cardiology") == 1
+    assert run(config, action, "lung-1", "--dataset", "cardiology") == 64
     assert capsys.readouterr().err == (
-        "fedagent: no study 'lung-1' is known here: fedagent study list shows those that are\n"
+        "fedagent: no study 'lung-1' is known here; fedagent study list shows those that are [FA7607]\n"
     )
 
 

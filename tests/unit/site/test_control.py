@@ -117,7 +117,7 @@ def test_everybody_may_read_the_status(runtime: Path, daemon: FakeDaemon) -> Non
 @root_only
 @pytest.mark.parametrize("ask", ["pause", "resume"])
 def test_not_everybody_may_pause_and_resume(runtime: Path, daemon: FakeDaemon, ask: str) -> None:
-    assert as_somebody(runtime, ask) == "only root and group fedagent-admin may pause and resume: try sudo"
+    assert as_somebody(runtime, ask) == "only root and group fedagent-admin may pause and resume; try sudo"
     assert daemon.asked == []
 
 
@@ -170,7 +170,8 @@ def test_what_is_not_understood_is_said_and_harms_nobody(
 ) -> None:
     answer = msgspec.json.decode(spoken(runtime, line), type=control.AnyAnswer)
     assert isinstance(answer, control.Problem)
-    assert answer.text.startswith("the request is not understood: ")
+    assert answer.said.text.startswith("the request is not understood: ")
+    assert "(at $" not in answer.said.text
     assert daemon.asked == []
     assert isinstance(control.ask(runtime, control.AskStatus()), control.StatusAnswer)
 
@@ -195,7 +196,7 @@ def test_whoever_asks_and_leaves_disturbs_nobody(runtime: Path) -> None:
 
 def test_a_daemon_that_is_not_there_is_unavailable(runtime: Path) -> None:
     with pytest.raises(
-        UnavailableError, match=r"fedagent is not running .*: systemctl start fedagent"
+        UnavailableError, match=r"fedagent is not running .*; systemctl start fedagent"
     ) as told:
         control.ask(runtime, control.AskStatus())
     assert told.value.exit_code == 69

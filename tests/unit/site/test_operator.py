@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
+from fedagent.conditions.condition import Said
+from fedagent.conditions.site import NO_STUDY_HERE
 from fedagent.core import events as on
 from fedagent.core.governor import ManualPause
 from fedagent.core.state import AgentState
@@ -39,10 +41,12 @@ async def test_a_study_is_shown_as_it_was_announced() -> None:
 
 @in_loop
 async def test_a_study_that_is_not_known_is_a_problem() -> None:
-    answer = control.Problem(
-        text="no study 'heart-1' is known here: fedagent study list shows those that are"
+    answer, event = asked(control.AskStudy(name=NAME), site())
+    assert isinstance(answer, control.Problem)
+    assert answer.said == Said(
+        NO_STUDY_HERE.code, "no study 'heart-1' is known here; fedagent study list shows those that are"
     )
-    assert asked(control.AskStudy(name=NAME), site()) == (answer, None)
+    assert event is None
 
 
 @in_loop

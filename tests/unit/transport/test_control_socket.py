@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fedagent.errors import StorageError, UnavailableError, WireError
+from fedagent.errors import StorageError, UnavailableError, UsageError
 from fedagent.transport.control_socket import Answerer, Peer, ask, listen, parse
 
 
@@ -46,7 +46,7 @@ def test_the_answer_comes_and_the_kernel_says_who_asked(tmp_path: Path) -> None:
     "line", [b"", b"{", b"\xff", b'{"ask":"other"}', b'{"ask":"question"}', b"[" * 100_000], ids=repr
 )
 def test_what_is_no_request_is_refused_with_the_reason(line: bytes) -> None:
-    with pytest.raises(WireError, match="the request is not understood"):
+    with pytest.raises(UsageError, match="the request is not understood"):
         parse(line, Question)
 
 
