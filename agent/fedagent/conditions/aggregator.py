@@ -343,13 +343,13 @@ NO_BROKER_NAME: Final = _usage(
     "FA8691",
     "Not a name or address that a broker can have",
     "not the broker's name or address: {reason}",
-    "give a DNS name with --hostname, or an address with --ip",
+    "give its DNS name or address with --host",
 )
 BROKER_NAME_MISSING: Final = _usage(
     "FA8692",
     "The broker's certificate has no name",
     "the broker's certificate needs the name or address that sites connect to",
-    "give it with --hostname or --ip",
+    "give it with --host",
 )
 TWINS: Final = Condition(
     "FA8901",
