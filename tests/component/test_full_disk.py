@@ -100,7 +100,7 @@ async def test_a_pause_that_cannot_be_stored_is_refused_and_changes_nothing(site
     site.daemon._take(control.Asked(control.AskPause(), "anna", answer))
     answered = answer.result()
     assert isinstance(answered, control.Problem)
-    assert "full" in answered.text
+    assert "full" in answered.said.text
     assert site.daemon.state.record.pause is None
 
 

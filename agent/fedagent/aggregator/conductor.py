@@ -29,9 +29,9 @@ from fedagent.conditions.aggregator import (
     NO_MODEL_OF_ROUND,
     NO_SUCH_ROUND,
     STUDY_FAILED,
+    STUDY_IS_STOPPED,
     STUDY_STARTED,
-    STUDY_STOPPED,
-    UPDATE_LOST,
+    UPDATE_LOST_HERE,
 )
 from fedagent.conditions.condition import Said
 from fedagent.core.facts import Instant
@@ -296,7 +296,7 @@ class Conductor:
         paths = {each.site: self._intake.path(each.blob) for each in uploads}
         for site in sites:
             if paths.get(site) is None:
-                self.apply(round_, on.Rejected(site, Reason.UNREADABLE, UPDATE_LOST().text), now)
+                self.apply(round_, on.Rejected(site, Reason.UNREADABLE, UPDATE_LOST_HERE().text), now)
                 return
         if model is None:
             raise TransitionError(NO_MODEL_OF_ROUND(study=round_.study, round=round_.number))
@@ -364,8 +364,12 @@ class Conductor:
                 self._record(connection, round_, after, commands)
             self._store.move_study(connection, name, phase, now.wall, reason)
         self._workshop.end(name)
-        ended = STUDY_STOPPED if event is StudyEvent.STOP else STUDY_FAILED
-        tell(log, ended(study=name, reason=reason), study=name, round=round_.number if round_ else None)
+        number = round_.number if round_ else 0
+        if event is StudyEvent.STOP:
+            said = STUDY_IS_STOPPED(study=name, reason=reason)
+        else:
+            said = STUDY_FAILED(study=name, round=number, reason=reason)
+        tell(log, said, study=name, round=number)
         if after:
             self._perform(after, commands, now)
         self._retire(self._store.newest_model(name))

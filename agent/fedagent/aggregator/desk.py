@@ -20,7 +20,7 @@ from fedagent.aggregator.rounds import ACTIVE, Round, part_of
 from fedagent.aggregator.store import Store, StudyRecord, running
 from fedagent.aggregator.tables import PartPhase, StudyPhase
 from fedagent.aggregator.twins import hear
-from fedagent.conditions.aggregator import NOT_A_MEMBER, OTHER_VERSION_APPROVED, ROUND_NOT_KNOWN, TWINS
+from fedagent.conditions.aggregator import NOT_NAMED, OTHER_VERSION_APPROVED, ROUND_NOT_KNOWN, TWINS
 from fedagent.conditions.messages import MESSAGE_REFUSED, NO_SUCH_CHUNKS, NOT_FROM_A_SITE
 from fedagent.core.facts import Instant
 from fedagent.core.round import Phase
@@ -176,7 +176,7 @@ class Desk:
         record = self._store.find_study(want.study)
         model = self._store.newest_model(want.study)
         if record is None or site not in record.study.federation.sites:
-            raise WireError(NOT_A_MEMBER(study=want.study, site=site), "$.study")
+            raise WireError(NOT_NAMED(study=want.study, site=site), "$.study")
         if model is None or record.phase is not StudyPhase.RUNNING or model.reference.blob != want.blob:
             return  # of a round that is over: the site hears of the next one
         if any(index >= len(model.manifest.chunks) for index in want.chunks):

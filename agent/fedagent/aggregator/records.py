@@ -15,12 +15,12 @@ from fedagent.conditions.aggregator import (
     RESULT_HERE,
     ROUND_CLOSED_WITHOUT,
     ROUND_FULL,
-    ROUND_OPEN,
+    ROUND_IS_OPEN,
     ROUND_WAITS,
     SITE_CANCELLED,
     SITE_DECLINES,
     SITE_REFUSED,
-    STUDY_ENDED,
+    STUDY_IS_OVER,
     UPDATE_DELETED,
     UPDATE_HERE,
     UPDATE_UNUSABLE,
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def round_opened(round_: Round) -> None:
     """Sites can take part."""
-    _tell(round_, ROUND_OPEN(study=round_.study, round=round_.number))
+    _tell(round_, ROUND_IS_OPEN(study=round_.study, round=round_.number))
 
 
 def round_waits(round_: Round) -> None:
@@ -61,11 +61,11 @@ def round_closed(round_: Round, following: RoundKind) -> None:
         _tell(round_, ROUND_FULL(study=name, round=number))
     match following:
         case RoundKind.TRAIN:
-            said = ROUND_OPEN(study=name, round=number + 1)
+            said = ROUND_IS_OPEN(study=name, round=number + 1)
         case RoundKind.EVALUATE:
             said = EVALUATION_OPEN(study=name)
         case RoundKind.ENDED:
-            said = STUDY_ENDED(study=name)
+            said = STUDY_IS_OVER(study=name)
         case _:
             assert_never(following)
     tell(log, said, study=name, round=number + 1)

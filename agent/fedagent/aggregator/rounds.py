@@ -42,7 +42,7 @@ from fedagent.conditions.aggregator import (
     ANOTHER_UPDATE_STORED,
     BELOW_QUORUM,
     NO_PART,
-    NOT_A_MEMBER,
+    NOT_NAMED,
     ROUND_AWAY,
     ROUND_REOPENED,
     STORED_UNASKED,
@@ -180,7 +180,7 @@ def _taken(round_: Round, event: Event, now: float) -> Outcome:
 def _heard(round_: Round, event: Joined | Offered | Declined) -> Outcome:
     part = part_of(round_, event.site)
     if part is None:
-        said = NOT_A_MEMBER(study=round_.study, site=event.site)
+        said = NOT_NAMED(study=round_.study, site=event.site)
         return round_, (SendRefusal(event.site, Reason.NOT_A_MEMBER, said.text),)
     if round_.phase not in ACTIVE:
         return round_, _answer_after_end(part, event)

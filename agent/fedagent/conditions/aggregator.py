@@ -58,14 +58,14 @@ CANNOT_STOP: Final = _usage(
     "there is nothing left to do for it",
 )
 CENTRE_SAYS: Final = _told("FA8612", "The study centre stopped the study", "{text}")
-STUDY_STOPPED: Final = _told("FA8613", "A study was stopped", "study {study} is stopped: {reason}")
+STUDY_IS_STOPPED: Final = _told("FA8613", "A study was stopped", "study {study} is stopped: {reason}")
 STUDY_FAILED: Final = Condition(
     "FA8614",
     "A study cannot go on",
     "study {study} failed in round {round}: {reason}",
     "create it anew under another name",
 )
-STUDY_ENDED: Final = _told("FA8615", "A study has ended", "study {study} has ended")
+STUDY_IS_OVER: Final = _told("FA8615", "A study has ended", "study {study} has ended")
 
 STATE_IN_USE: Final = _unavailable(
     "FA8616",
@@ -103,7 +103,7 @@ CANNOT_START: Final = _usage(
 )
 # --- rounds -------------------------------------------------------------------------------------------------------
 
-ROUND_OPEN: Final = _told("FA8630", "A round is open", "study {study} round {round}: it is open")
+ROUND_IS_OPEN: Final = _told("FA8630", "A round is open", "study {study} round {round}: it is open")
 EVALUATION_OPEN: Final = _told(
     "FA8631",
     "The final model is open for evaluation",
@@ -161,7 +161,9 @@ UPDATE_UNUSABLE: Final = _warned(
     "A site's update cannot be used",
     "study {study} round {round}: the update of site {site} cannot be used: {reason}",
 )
-UPDATE_LOST: Final = _warned("FA8644", "An update was lost here", "the update was lost here", "send it anew")
+UPDATE_LOST_HERE: Final = _warned(
+    "FA8644", "An update was lost here", "the update was lost here", "send it anew"
+)
 NO_SUCH_ROUND: Final = _fault(
     "FA8645",
     "A round that a job was for is not known",
@@ -178,7 +180,7 @@ ROUND_AWAY: Final = _told(
     "the round is closed",
     "the next announcement says what is open",
 )
-NOT_A_MEMBER: Final = _warned(
+NOT_NAMED: Final = _warned(
     "FA8648",
     "A study does not name a site",
     "study {study} does not name site {site}",

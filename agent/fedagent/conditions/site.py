@@ -261,6 +261,11 @@ NO_STUDY_HERE: Final = _usage(
     "no study {study!r} is known here",
     "fedagent study list shows those that are",
 )
+JOB_OVER_UNSTORED: Final = _told(
+    "FA7608",
+    "A job is over, and the disk has no room to say so",
+    "its job is over, which cannot be stored before there is room",
+)
 # --- the daemon
 
 DISPLACED: Final = Condition(

@@ -22,6 +22,7 @@ from fedagent.conditions.broker import TOO_MUCH_AT_ONCE
 from fedagent.conditions.messages import FOR_ANOTHER_SITE, MESSAGE_REFUSED, NOT_FROM_THE_AGGREGATOR
 from fedagent.conditions.site import (
     DISPLACED,
+    JOB_OVER_UNSTORED,
     JUST_STARTED,
     NOT_ENROLLED,
     OTHER_SITES_CERTIFICATE,
@@ -269,7 +270,7 @@ class Daemon:
                 self._save(after, owed, mail)
             except NoSpaceError:
                 if any(isinstance(command, do.StopJob | do.CloseTrainer) for command in commands):
-                    self._hosting.dismiss("its job is over, which cannot be stored before there is room")
+                    self._hosting.dismiss(JOB_OVER_UNSTORED().text)
                 raise
         elif store.changed(self._saved, after) and not self._shortage.waits(_STATE):
             self._try_to_save(after)
