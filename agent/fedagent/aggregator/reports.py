@@ -14,6 +14,7 @@ from fedagent.aggregator.rounds import ACTIVE, Part, Round, left_out
 from fedagent.aggregator.store import Store, StudyRecord
 from fedagent.aggregator.tables import PartPhase, RoundPhase, StudyPhase
 from fedagent.core.reasons import in_words
+from fedagent.journal import coded
 from fedagent.wire.messages import MetricValue
 from fedagent.wire.study import study_digest
 
@@ -102,7 +103,7 @@ def study_status(
         waits_for=_waits(record, round_, deaf or (f"room on the disk: {lack}" if lack else "")),
         deadline_at=round_.deadline_at if round_ and round_.phase in ACTIVE else None,
         quorum=study.federation.quorum,
-        reason=record.reason or (round_.reason if round_ else ""),
+        reason=coded(said) if (said := record.reason or (round_.reason if round_ else None)) else "",
         parts=_parts(store, round_, None if deaf else now) if round_ else (),
         left_out=left_out(before) if before else (),
         metrics=_values(results[-1].combined) if results else {},

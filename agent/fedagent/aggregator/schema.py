@@ -13,12 +13,12 @@ SCHEMA: Final = f"""
 {outbox.SCHEMA}
 CREATE TABLE study (
     name TEXT PRIMARY KEY, definition BLOB NOT NULL, phase TEXT NOT NULL, created_at REAL NOT NULL,
-    since REAL NOT NULL, reason_code TEXT, reason TEXT
+    since REAL NOT NULL, reason TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE TABLE round (
     study TEXT NOT NULL REFERENCES study (name), number INTEGER NOT NULL, kind TEXT NOT NULL, quorum INTEGER NOT NULL,
     deadline_s REAL NOT NULL, opened_at REAL NOT NULL, deadline_at REAL NOT NULL, phase TEXT NOT NULL,
-    since REAL NOT NULL, extensions INTEGER NOT NULL, closed_at REAL, reason_code TEXT, reason TEXT, PRIMARY KEY (study, number)
+    since REAL NOT NULL, extensions INTEGER NOT NULL, closed_at REAL, reason TEXT NOT NULL, PRIMARY KEY (study, number)
 ) STRICT;
 CREATE TABLE part (
     study TEXT NOT NULL, round INTEGER NOT NULL, site TEXT NOT NULL, phase TEXT NOT NULL, since REAL NOT NULL,

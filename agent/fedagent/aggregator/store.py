@@ -19,6 +19,7 @@ from fedagent.aggregator.schema import SCHEMA, STEPS
 from fedagent.aggregator.tables import PartPhase, RoundPhase, StudyPhase
 from fedagent.conditions.aggregator import NO_SUCH_STUDY
 from fedagent.conditions.condition import Said
+from fedagent.conditions.table import TABLE
 from fedagent.errors import UsageError
 from fedagent.storage.database import Database
 from fedagent.storage.failpoints import Failpoint
@@ -95,9 +96,7 @@ class Store:
 
     def studies(self) -> tuple[StudyRecord, ...]:
         """All of them, in the order of their names."""
-        rows = self._rows(
-            "SELECT definition, phase, created_at, since, reason_code, reason FROM study ORDER BY name"
-        )
+        rows = self._rows("SELECT definition, phase, created_at, since, reason FROM study ORDER BY name")
         return tuple(_study(*row) for row in rows)
 
     def study(self, name: str) -> StudyRecord:
@@ -114,7 +113,7 @@ class Store:
     def find_study(self, name: str) -> StudyRecord | None:
         """The study of that name, or None."""
         rows = self._rows(
-            "SELECT definition, phase, created_at, since, reason_code, reason FROM study WHERE name = ?", name
+            "SELECT definition, phase, created_at, since, reason FROM study WHERE name = ?", name
         )
         return _study(*rows[0]) if rows else None
 
@@ -130,8 +129,8 @@ class Store:
     ) -> None:
         """The study is in this phase now."""
         connection.execute(
-            "UPDATE study SET since = iif(phase = ?, since, ?), phase = ?, reason_code = ?, reason = ? WHERE name = ?",
-            (phase.value, now, phase.value, *_said_values(reason), name),
+            "UPDATE study SET since = iif(phase = ?, since, ?), phase = ?, reason = ? WHERE name = ?",
+            (phase.value, now, phase.value, _kept(reason), name),
         )
 
     # --- rounds and parts -------------------------------------------------------------------------------------------
@@ -145,13 +144,13 @@ class Store:
         """One round with its parts, or None."""
         rows = self._rows(
             "SELECT kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at,"
-            " reason_code, reason FROM round WHERE study = ? AND number = ?",
+            " reason FROM round WHERE study = ? AND number = ?",
             study,
             number,
         )
         if not rows:
             return None
-        kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, *reason = rows[
+        kind, quorum, deadline_s, opened_at, deadline_at, phase, since, extensions, closed_at, reason = rows[
             0
         ]
         return Round(
@@ -167,7 +166,7 @@ class Store:
             since=since,
             extensions=extensions,
             closed_at=closed_at,
-            reason=_said(*reason),
+            reason=_said(reason),
         )
 
     def _parts(self, study: str, number: int) -> tuple[Part, ...]:
@@ -190,7 +189,7 @@ class Store:
     def save_round(self, connection: Connection, after: Round, before: Round | None = None) -> None:
         """The round as it is now; parts that are as they were before are not written again."""
         connection.execute(
-            "INSERT OR REPLACE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 after.study,
                 after.number,
@@ -203,7 +202,7 @@ class Store:
                 after.since,
                 after.extensions,
                 after.closed_at,
-                *_said_values(after.reason),
+                _kept(after.reason),
             ),
         )
         known = set(before.parts) if before else set()
@@ -326,21 +325,22 @@ def running(records: Iterable[StudyRecord]) -> tuple[StudyRecord, ...]:
     return tuple(record for record in records if record.phase is StudyPhase.RUNNING)
 
 
-def _study(
-    definition: bytes, phase: str, created_at: float, since: float, code: str | None, text: str | None
-) -> StudyRecord:
+def _study(definition: bytes, phase: str, created_at: float, since: float, reason: str) -> StudyRecord:
     study = decode(definition, Study, limit_bytes=OFFER_BYTES)
     return StudyRecord(
-        study=study, phase=StudyPhase(phase), created_at=created_at, since=since, reason=_said(code, text)
+        study=study, phase=StudyPhase(phase), created_at=created_at, since=since, reason=_said(reason)
     )
 
 
-def _said(code: str | None, text: str | None) -> Said | None:
-    return Said(code, text) if code is not None and text is not None else None
+def _kept(said: Said | None) -> str:
+    """The code before the text, in one column."""
+    return f"{said.code} {said.text}" if said else ""
 
 
-def _said_values(said: Said | None) -> tuple[str | None, str | None]:
-    return (said.code, said.text) if said else (None, None)
+def _said(kept: str) -> Said | None:
+    """What was kept; an earlier version kept the text alone."""
+    code, _, text = kept.partition(" ")
+    return None if not kept else Said(code, text) if code in TABLE else Said("", kept)
 
 
 def _model(

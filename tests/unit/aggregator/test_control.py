@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fedagent.aggregator import control
-from fedagent.conditions.aggregator import NO_SUCH_STUDY
+from fedagent.conditions.aggregator import MAY_NOT_ASK, NO_SUCH_STUDY
 from fedagent.conditions.condition import ExitCode, Said
 from fedagent.conditions.files import CANNOT_WRITE
 from fedagent.errors import FedagentError, StorageError, UnavailableError
@@ -124,4 +124,4 @@ def test_whoever_may_not_look_is_told_why(tmp_path: Path) -> None:
         with pytest.raises(FedagentError, match="try sudo"):
             control.look(path)
 
-    answer_with(path, control.Problem(text="try sudo"), question)
+    answer_with(path, control.Problem(said=MAY_NOT_ASK()), question)

@@ -14,6 +14,7 @@ from fedagent.aggregator.reports import StudyStatus, study_status
 from fedagent.aggregator.rounds import Round, open_round, step
 from fedagent.aggregator.store import Store
 from fedagent.aggregator.tables import RoundPhase, StudyPhase
+from fedagent.conditions.aggregator import CENTRE_SAYS
 from fedagent.core.reasons import REASONS
 from fedagent.wire.messages import Reason, RoundKind
 from tests.fakes.examples import BLOB, KEY, STUDY
@@ -108,9 +109,11 @@ def test_a_full_round_waits_to_be_combined(store: Store) -> None:
 def test_a_study_that_is_over_waits_for_nothing_and_says_why(store: Store) -> None:
     first_round(store)
     with store.database.transaction() as connection:
-        store.move_study(connection, STUDY.name, StudyPhase.STOPPED, NOW + 20, "no more money")
+        store.move_study(
+            connection, STUDY.name, StudyPhase.STOPPED, NOW + 20, CENTRE_SAYS(text="no more money")
+        )
     status = seen(store)
-    assert (status.waits_for, status.reason, status.since) == ("", "no more money", NOW + 20)
+    assert (status.waits_for, status.reason, status.since) == ("", "no more money [FA8612]", NOW + 20)
 
 
 def test_why_a_round_is_still_open_is_said(store: Store) -> None:
