@@ -394,8 +394,6 @@ def load_identity(settings: Settings) -> tuple[Signer, Trust]:
         raise ConfigurationError(NOT_ENROLLED(path=error.filename, reason=error.strerror)) from error
     signer = Signer(certificate, key)
     if signer.identity != Identity(Role.SITE, settings.site.name):
-        said = OTHER_SITES_CERTIFICATE(
-            path=broker.certificate, other=signer.identity.name, name=settings.site.name
-        )
-        raise ConfigurationError(said)
+        path, other, name = broker.certificate, signer.identity.name, settings.site.name
+        raise ConfigurationError(OTHER_SITES_CERTIFICATE(path=path, other=other, name=name))
     return signer, Trust(ca)
