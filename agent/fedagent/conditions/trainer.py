@@ -225,7 +225,7 @@ TOO_FEW_ROWS: Final = _warned(
 
 # --- what a task finds
 
-MODEL_NOT_FINITE: Final = _warned(
+OUTPUTS_NOT_FINITE: Final = _warned(
     "FA5344",
     "A model's outputs are not finite",
     "the model's outputs are not finite on this site's rows",
@@ -237,7 +237,7 @@ LOSS_NOT_FINITE: Final = _warned(
     "the loss of step {step} is not finite",
     "a lower learning rate may help: tell the study's contact",
 )
-UPDATE_NOT_FINITE: Final = _warned(
+TRAINING_NOT_FINITE: Final = _warned(
     "FA5346",
     "An update is not finite",
     "the update is not finite",

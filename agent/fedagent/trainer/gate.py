@@ -18,7 +18,7 @@ from fedagent.channel import check_sealed, seal_memfd, sealed_memfd
 from fedagent.conditions.trainer import (
     AGGREGATOR_KEY,
     TOO_FEW_ROWS,
-    UPDATE_NOT_FINITE,
+    TRAINING_NOT_FINITE,
     UPDATE_NOT_SEALED,
     UPDATE_TENSORS,
     UPDATES_EXPECTED,
@@ -158,7 +158,7 @@ def measure(update: int, study: Study, pulse: Callable[[], None]) -> float:
         pulse()
         total += float(np.square(_read(update, offset, _BLOCK_BYTES), dtype=np.float64).sum())
     if not math.isfinite(total):  # squares of finite float32 cannot overflow a float64
-        raise RefusedError(Reason.NOT_FINITE, UPDATE_NOT_FINITE())
+        raise RefusedError(Reason.NOT_FINITE, TRAINING_NOT_FINITE())
     return math.sqrt(total)
 
 

@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from fedagent.conditions.broker import (
-    OTHER_VERSION,
     CANNOT_LISTEN,
     DAEMON_NOT_RUNNING,
     DAEMON_SILENT,
     MAY_NOT_CONNECT,
+    OTHER_VERSION,
     REQUEST_NOT_UNDERSTOOD,
 )
 from fedagent.errors import StorageError, UnavailableError, UsageError

@@ -74,7 +74,7 @@ async def another(_line: bytes, _peer: Peer) -> Question:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        pytest.param(another, "speaks another version than this command: systemctl restart", id="another"),
+        pytest.param(another, "speaks another version than this command; systemctl restart", id="another"),
         pytest.param(silence, "is not running", id="ended meanwhile"),
     ],
 )

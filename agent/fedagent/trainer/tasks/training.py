@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from fedagent.conditions.messages import MODEL_TENSORS
-from fedagent.conditions.trainer import LOSS_NOT_FINITE, MODEL_NOT_FINITE, OTHER_TASK, UPDATE_NOT_FINITE
+from fedagent.conditions.trainer import LOSS_NOT_FINITE, OTHER_TASK, OUTPUTS_NOT_FINITE, TRAINING_NOT_FINITE
 from fedagent.errors import TrainerError
 from fedagent.trainer.tasks import TaskError
 from fedagent.trainer.tasks.preparation import Floats, Rows
@@ -104,7 +104,7 @@ class Network(torch.nn.Module):
             ]
         logits = np.concatenate(blocks).astype(np.float64)
         if not (np.abs(logits) <= DIVERGED).all():  # NaN is not
-            raise TaskError(Reason.NOT_FINITE, MODEL_NOT_FINITE())
+            raise TaskError(Reason.NOT_FINITE, OUTPUTS_NOT_FINITE())
         return logits
 
 
@@ -238,7 +238,7 @@ class Training:
         """
         update = {name: tensor - self._global[name] for name, tensor in self.network.tensors().items()}
         if not all(np.isfinite(tensor).all() for tensor in update.values()):
-            raise TaskError(Reason.NOT_FINITE, UPDATE_NOT_FINITE())
+            raise TaskError(Reason.NOT_FINITE, TRAINING_NOT_FINITE())
         return update
 
 
