@@ -16,7 +16,7 @@ from fedagent.errors import WireError
 from fedagent.security.certificates import CERTIFICATE_BYTES, Signer, Trust, is_signed
 from fedagent.security.identity import Identity
 from fedagent.wire.codec import decode, encode
-from fedagent.wire.values import PROTOCOL
+from fedagent.wire.values import PROTOCOL, SPOKEN
 
 CONTEXT: Final = "fedagent/v1 control message"
 """Names the use of the key, as RFC 9052 section 4.4 (COSE) and RFC 8446 section 4.4.3 (TLS 1.3) do: the same key signs
@@ -65,9 +65,9 @@ class Verified(msgspec.Struct, frozen=True):
 
 def sign(body: bytes, *, topic: str, sequence: int, signer: Signer) -> bytes:
     """The body in an envelope that counts on this topic only."""
-    covered = _covered(PROTOCOL, topic, sequence, signer.certificate, body)
+    covered = _covered(SPOKEN, topic, sequence, signer.certificate, body)
     envelope = Envelope(
-        version=PROTOCOL,
+        version=SPOKEN,
         sequence=sequence,
         certificate=signer.certificate,
         body=body,
@@ -87,7 +87,7 @@ def verify(payload: bytes, *, topic: str, trust: Trust, now: datetime, limit_byt
         WireError: too long, not canonical, of another version, certificate or signature wrong.
     """
     envelope = decode(payload, Envelope, limit_bytes=limit_bytes + OVERHEAD_BYTES)
-    if envelope.version != PROTOCOL:
+    if not SPOKEN <= envelope.version <= PROTOCOL:
         raise WireError(f"protocol version {envelope.version}, this program speaks {PROTOCOL}", "$.version")
     if len(envelope.body) > limit_bytes:
         raise WireError(f"{len(envelope.body)} bytes, allowed are {limit_bytes}", "$.body")

@@ -32,7 +32,14 @@ FRAME_BYTES: Final = 131_072
 FRAME_DESCRIPTORS: Final = 4
 
 
-class Frame(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="frame"):
+class Frame(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="frame",
+):
     """One datagram."""
 
 
@@ -62,7 +69,7 @@ class Ready(Frame, frozen=True, tag="ready"):
     snapshots: Annotated[tuple[SnapshotEntry, ...], Meta(max_length=256)] = ()
 
 
-class JobRefused(Frame, frozen=True, tag="job-refused", omit_defaults=True):
+class JobRefused(Frame, frozen=True, tag="job-refused"):
     """The supervisor will not train this: nothing was read but the approval and the announcement."""
 
     study: Name
@@ -99,7 +106,7 @@ class JobSealed(Frame, frozen=True, tag="job-sealed"):
     norm: NotNegative
 
 
-class JobFailed(Frame, frozen=True, tag="job-failed", omit_defaults=True):
+class JobFailed(Frame, frozen=True, tag="job-failed"):
     """The worker crashed, gave what the gate refuses, or found that the data do not fit."""
 
     study: Name
@@ -188,7 +195,7 @@ class WorkerDone(Frame, frozen=True, tag="worker-done"):
     metrics: Annotated[tuple[MetricValue, ...], Meta(max_length=32)]
 
 
-class WorkerFailed(Frame, frozen=True, tag="worker-failed", omit_defaults=True):
+class WorkerFailed(Frame, frozen=True, tag="worker-failed"):
     """From the worker: it cannot do this job, and why (never a patient's value)."""
 
     reason: Reason

@@ -59,11 +59,20 @@ class Reason(StrEnum):
     STUDY_STOPPED = "study-stopped"
 
 
-class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="kind"):
+class Message(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    omit_defaults=True,
+    tag_field="kind",
+):
     """A control message; the tag is the last word of its topic."""
 
 
-class StudyPosition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class StudyPosition(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
     """Where a site stands in one study."""
 
     study: Name

@@ -28,7 +28,7 @@ from fedagent.wire.values import (
 )
 
 
-class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """A part of a study; an unknown key is an error with its path."""
 
 

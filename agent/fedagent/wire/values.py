@@ -10,7 +10,11 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 PROTOCOL: Final = 1
-"""Version of everything below ``fedagent/v1/``; version N works with N-1."""
+"""The newest version of everything below ``fedagent/v1/`` that this program understands; version N works with N-1."""
+
+SPOKEN: Final = max(1, PROTOCOL - 1)
+"""The version that this program speaks, and the oldest that it understands: a peer may be one version behind, and what goes to
+all cannot be said to each in its own words. What version N adds is said from N+1 on."""
 
 RESERVED_NAMES: Final = frozenset(
     {

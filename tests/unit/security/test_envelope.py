@@ -155,3 +155,35 @@ def test_an_envelope_is_read_as_it_was_at_this_protocol_version() -> None:
     trust = Trust((GOLDEN / "ca.crt").read_bytes())
     verified = verify(data, topic=TOPIC, trust=trust, now=NOW, limit_bytes=LIMIT)
     assert (verified.body, verified.sender.name, verified.sequence) == (b"body", "clinic-a", 7)
+
+
+# --- the next version and this one -----------------------------------------------------------------------------------
+
+
+def speak(patch: pytest.MonkeyPatch, newest: int) -> None:
+    """Makes this program the one of that version."""
+    patch.setattr("fedagent.security.envelope.PROTOCOL", newest)
+    patch.setattr("fedagent.security.envelope.SPOKEN", max(1, newest - 1))
+
+
+@pytest.mark.parametrize(
+    ("sender", "receiver", "understood"),
+    [(1, 1, True), (2, 1, True), (1, 2, True), (2, 2, True), (3, 2, True), (3, 1, False), (1, 3, False)],
+)
+def test_a_peer_one_version_ahead_or_behind_is_understood_and_one_two_versions_is_not(
+    monkeypatch: pytest.MonkeyPatch, sender: int, receiver: int, understood: bool
+) -> None:
+    speak(monkeypatch, sender)
+    data = payload()
+    speak(monkeypatch, receiver)
+    if understood:
+        assert opened(data) == b"body"
+        return
+    with pytest.raises(WireError, match="protocol version"):
+        opened(data)
+
+
+def test_the_next_version_reads_the_envelope_of_version_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    speak(monkeypatch, 2)
+    test_an_envelope_is_read_as_it_was_at_this_protocol_version()
+    test_an_envelope_is_written_as_it_was_at_this_protocol_version()
