@@ -79,7 +79,7 @@ def site_facts(status: SiteStatus) -> tuple[object, ...]:
     broker, verdict, trainer = status.broker, status.verdict, status.trainer
     return (
         status.version, status.mode, status.last_error, status.yields, status.storage,
-        broker.connected, broker.since, broker.reason, broker.silent_since,
+        broker.connected, broker.since, broker.reason, broker.silent_since is None,
         verdict.go, verdict.since, verdict.signal, trainer.stage, trainer.study, trainer.failures,
         *((each.study, each.place, each.phase, each.since, each.last_error, each.deadline_at) for each in status.studies),
     )  # fmt: skip

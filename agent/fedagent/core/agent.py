@@ -199,7 +199,7 @@ def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now:
         state = note_error(state, Said("", event.reason), now)
         return msgspec.structs.replace(state, connected=False, silent_since=None), []
     state = msgspec.structs.replace(
-        state, connected=True, asked_at=now.monotonic, ask_after_s=FIRST_ASK_S, silent_since=now.wall
+        state, connected=True, asked_at=now.monotonic, ask_after_s=FIRST_ASK_S, silent_since=now.monotonic
     )
     fetches = [_fetch(study) for study in state.studies.values() if study.phase is Phase.FETCHING]
     return state, [
@@ -317,7 +317,7 @@ def _ask_again(state: AgentState, now: Instant) -> Outcome:
     if not state.connected or now.monotonic - state.asked_at < patience_s:
         return state, []
     later = min(LAST_ASK_S, state.ask_after_s * 2)
-    silent = now.wall if state.silent_since is None else state.silent_since
+    silent = now.monotonic if state.silent_since is None else state.silent_since
     state = msgspec.structs.replace(state, asked_at=now.monotonic, ask_after_s=later, silent_since=silent)
     return state, [*_greet(state), do.RepeatOutbox()]
 

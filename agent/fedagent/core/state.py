@@ -109,8 +109,8 @@ class AgentState(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that ``step`` decides from.
 
     Attributes:
-        silent_since: when we first asked the aggregator for what it has not answered yet, by the wall clock.
-        asked_at: monotonic; ``ask_after_s`` later we ask again, where somebody waits.
+        silent_since: when we first asked the aggregator for what it has not answered yet; monotonic.
+        asked_at: monotonic too; ``ask_after_s`` later we ask again, where somebody waits.
         instance: which start of the daemon this is, a random number.
         clock_s: what the wall clock is ahead of the monotonic one; None before the first event.
         displaced: another daemon with our identity was there first: we stop.

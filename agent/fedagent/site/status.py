@@ -126,7 +126,7 @@ def view(state: AgentState, link: LinkStatus, now: Instant, *, bytes_up: int, by
     """The state in the words of the status."""
     trainer = state.trainer
     under_way = now.monotonic - trainer.since if trainer.stage in (Stage.FROZEN, Stage.VACATING) else 0.0
-    owes = link.connected and silent(state, now)
+    silent_since = state.silent_since if link.connected and silent(state, now) else None
     return SiteStatus(
         at=now.wall,
         site=state.site,
@@ -137,8 +137,8 @@ def view(state: AgentState, link: LinkStatus, now: Instant, *, bytes_up: int, by
             since=link.since,
             reason=link.reason,
             retry_at=retry_at(link, now),
-            silent_since=state.silent_since if owes else None,
-            asks_at=asks_at(state, now) if owes else None,
+            silent_since=None if silent_since is None else wall(silent_since, now),
+            asks_at=None if silent_since is None else asks_at(state, now),
             bytes_up=bytes_up,
             bytes_down=bytes_down,
         ),

@@ -61,7 +61,7 @@ def wait_of(state: AgentState, study: StudyState, link: LinkStatus, now: Instant
 
 def silent(state: AgentState, now: Instant) -> bool:
     """Whether the aggregator owes us an answer for longer than an answer takes."""
-    return state.silent_since is not None and now.wall - state.silent_since >= SILENT_S
+    return state.silent_since is not None and now.monotonic - state.silent_since >= SILENT_S
 
 
 def asks_at(state: AgentState, now: Instant) -> float:

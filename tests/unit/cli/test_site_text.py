@@ -36,7 +36,12 @@ NOW = 720.0
 UP = LinkStatus(connected=True, reason="", since=at(-60).wall)
 REFUSED = "localhost:8883 refused the connection: is the broker running, and broker.port right?"
 DOWN = LinkStatus(connected=False, reason=REFUSED, since=at(600).wall, retry_in_s=21.0)
-SILENT = {"connected": True, "silent_since": at(540).wall, "asked_at": at(700).monotonic, "ask_after_s": 60.0}
+SILENT = {
+    "connected": True,
+    "silent_since": at(540).monotonic,
+    "asked_at": at(700).monotonic,
+    "ask_after_s": 60.0,
+}
 
 
 def seen(state: AgentState, link: LinkStatus = UP, seconds: float = NOW) -> SiteStatus:

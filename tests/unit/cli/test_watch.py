@@ -70,13 +70,16 @@ def test_in_a_pipe_a_block_is_printed_where_something_changed(capsys: pytest.Cap
 
 
 def test_a_daemon_that_is_down_in_between_is_shown_with_its_code(capsys: pytest.CaptureFixture[str]) -> None:
-    assert Script("training", DOWN, DOWN, "training").play() == 0
+    assert Script("training", DOWN, DOWN, "training", DOWN).play() == 0
     assert capsys.readouterr().out.splitlines()[2:] == [
         "--- 2025-06-16 12:00:02",
         "down        fedagent is not running [FA4001]",
         "            for 0 s, since 12:00:02; looking again",
         "--- 2025-06-16 12:00:06",
         "state       training",
+        "--- 2025-06-16 12:00:08",
+        "down        fedagent is not running [FA4001]",
+        "            for 0 s, since 12:00:08; looking again",
     ]
 
 

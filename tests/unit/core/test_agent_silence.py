@@ -12,12 +12,12 @@ from tests.fakes.scenes import Step, at, heard, joined, play, sampled, site
 
 def test_an_aggregator_owes_an_answer_since_it_was_first_asked() -> None:
     state, _ = play(joined(), [(1, on.Connected()), (3, sampled(3)), (7, sampled(7))])
-    assert state.silent_since == at(1).wall
+    assert state.silent_since == at(1).monotonic
     state, _ = play(state, [(8, heard(m.AggregatorHello(version="0.1.0", protocol=1)))])
     assert state.silent_since is None
     state, done = play(state, [(15, sampled(15))])
     assert do.Send(message=hello(state)) in done
-    assert state.silent_since == at(15).wall
+    assert state.silent_since == at(15).monotonic
 
 
 def test_nobody_owes_an_answer_where_there_is_no_broker() -> None:

@@ -60,11 +60,11 @@ def test_the_connection_to_the_broker_is_shown_as_it_is() -> None:
 
 
 def test_an_aggregator_that_does_not_answer_is_shown_where_the_broker_is_there() -> None:
-    state = site(silent_since=at(-20).wall, asked_at=at(-2).monotonic, ask_after_s=8.0)
+    state = site(silent_since=at(-20).monotonic, asked_at=at(-2).monotonic, ask_after_s=8.0)
     broker = seen(state).broker
     assert (broker.silent_since, broker.asks_at) == (at(-20).wall, at(6).wall)
     assert seen(state, link=DOWN).broker.silent_since is None
-    assert seen(site(silent_since=at(-1).wall)).broker.silent_since is None
+    assert seen(site(silent_since=at(-1).monotonic)).broker.silent_since is None
 
 
 def test_a_trainer_that_failed_is_shown_with_its_next_start() -> None:

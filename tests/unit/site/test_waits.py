@@ -52,7 +52,7 @@ def waits(state: AgentState, link: LinkStatus = UP, seconds: float = 0.0) -> Wai
 def silent(state: AgentState) -> AgentState:
     """The aggregator was asked 20 s ago, and again just now."""
     return msgspec.structs.replace(
-        state, connected=True, silent_since=at(-20).wall, asked_at=at(0).monotonic, ask_after_s=8.0
+        state, connected=True, silent_since=at(-20).monotonic, asked_at=at(0).monotonic, ask_after_s=8.0
     )
 
 
@@ -108,7 +108,7 @@ def test_a_site_that_has_done_its_part_waits_until_the_deadline(
 
 
 def test_an_answer_that_takes_a_moment_is_no_silence() -> None:
-    fresh = msgspec.structs.replace(silent(joined()), silent_since=at(-9).wall)
+    fresh = msgspec.structs.replace(silent(joined()), silent_since=at(-9).monotonic)
     assert waits(fresh).what == "the aggregator to send the model's key"
 
 
