@@ -7,6 +7,7 @@ Rule: everything lies below the given folder; the product's own readers read it.
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import tomli_w
 
@@ -35,6 +36,7 @@ deadline_s = 60.0
 """
 """A study of ``age`` that predicts ``ill``."""
 
+BUDGET: Final = 1_048_576
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
@@ -90,7 +92,7 @@ class DataHospital:
 
     def make(self, name: str = "heart") -> Made:
         """The dataset's next snapshot."""
-        return make_snapshot(self.state, read_definition(self.datasets, name), NOW)
+        return make_snapshot(self.state, read_definition(self.datasets, name), NOW, budget_bytes=BUDGET)
 
     def columns(self, *names: str, dataset: str = "heart") -> dict[str, MaskedColumn]:
         """These columns of the current snapshot."""

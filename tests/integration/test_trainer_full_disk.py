@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A trainer whose disk is really full: it refuses with the reason, uses up no attempt, and does the job when there is room."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from fedagent.launch import child
 from fedagent.wire import frames
 from fedagent.wire.messages import Reason
-from tests.fakes.clinic import IDENTITY, Clinic, Order
+from tests.fakes.clinic import IDENTITY, TABULAR, Clinic, Order
 from tests.fakes.connection import Connection, program
 from tests.fakes.small_disk import SmallDisk, small_disk
 
@@ -80,3 +81,24 @@ def test_a_worker_without_room_uses_up_no_attempt(clinic: Clinic, start: Start) 
         for _ in range(4):
             connection.give(order(clinic))
             assert connection.expect(frames.JobFailed).reason is Reason.NO_SPACE
+
+
+def test_other_studies_checkpoints_go_oldest_first_above_the_budget(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child, "PROGRAM", program("patient"))
+    clinic.approve(TABULAR)
+    clinic.configure_trainer(checkpoint_budget_mib=3)
+    others = clinic.state / "checkpoints" / TABULAR.name
+    others.mkdir(parents=True)
+    for number in range(3):
+        (others / str(number)).write_bytes(bytes(1_048_576))
+        os.utime(others / str(number), (number, number))
+    with Connection(clinic) as connection:
+        connection.give(order(clinic))
+        connection.expect(frames.JobProgress)
+        assert sorted(path.name for path in others.iterdir()) == ["0", "1", "2"], "all fit"
+        (others / "3").write_bytes(bytes(1_048_577))
+        connection.give(order(clinic))
+        connection.expect(frames.JobProgress)
+        assert sorted(path.name for path in others.iterdir()) == ["2", "3"]

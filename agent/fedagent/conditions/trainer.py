@@ -262,3 +262,8 @@ CHECKPOINT_FINDS_NO_ROOM: Final = Condition(
     "training goes on without a new checkpoint, which is tried again when the next one is due",
     severity=Severity.WARNING,
 )
+CHECKPOINT_EVICTED: Final = _told(
+    "FA5382",
+    "A checkpoint made room for another study's",
+    "study {study}: its checkpoint of {size_mib} MiB made room for another study's",
+)

@@ -82,6 +82,8 @@ class TrainerSettings(Section, frozen=True, kw_only=True):
     socket: str = "/run/fedagent-trainer.sock"
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
     checkpoint_every_s: Annotated[float, Meta(gt=0.0, le=30.0)] = 30.0
+    snapshot_budget_mib: Annotated[int, Meta(ge=0)] = 10_240
+    checkpoint_budget_mib: Annotated[int, Meta(ge=0)] = 10_240
     keep_warm_s: Seconds = 600.0
     step_limit_s: Annotated[float, Meta(gt=0.0)] = 600.0
     load_limit_s: Annotated[float, Meta(gt=0.0)] = 3600.0

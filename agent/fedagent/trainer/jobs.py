@@ -19,6 +19,7 @@ from fedagent.conditions.data import NO_SNAPSHOT_YET, SNAPSHOTS_UNUSABLE
 from fedagent.conditions.site import NOT_APPROVED
 from fedagent.conditions.trainer import (
     ANNOUNCEMENT_NOT_PROVEN,
+    CHECKPOINT_EVICTED,
     HAS_ENDED,
     JOB_DESCRIPTORS,
     JOB_FOR_ANOTHER_SITE,
@@ -35,6 +36,7 @@ from fedagent.security.mail import open_mail
 from fedagent.security.sealing import model_key_context, public_key, unseal
 from fedagent.storage import disk
 from fedagent.storage.files import make_private_folder
+from fedagent.storage.room import MIB
 from fedagent.storage.settings import read_approval
 from fedagent.trainer.model import open_model
 from fedagent.trainer.refusal import RefusedError
@@ -242,7 +244,19 @@ class JobCheck:
         version = NO_SNAPSHOT if snapshot is None else snapshot.digest
         name = f"{announcement.round}-{work_digest(announcement).hex()[:16]}-{version.hex()[:16]}"
         self._keep_only(folder, name)
+        self._stay_in_budget(folder)
         return folder / name
+
+    def _stay_in_budget(self, folder: Path) -> None:
+        """Other studies' checkpoints go, oldest first, while all take more than they may; those rounds begin anew."""
+        files = sorted(self._checkpoints.glob("*/*"), key=lambda path: path.stat().st_mtime)
+        over = sum(path.stat().st_size for path in files) - self._settings.trainer.checkpoint_budget_mib * MIB
+        for path in files:
+            if over > 0 and path.parent != folder:
+                size = path.stat().st_size
+                disk.remove(path)
+                tell(_log, CHECKPOINT_EVICTED(study=path.parent.name, size_mib=-(-size // MIB)))
+                over -= size
 
     def _keep_only(self, folder: Path, name: str | None) -> None:
         with contextlib.suppress(FileNotFoundError):

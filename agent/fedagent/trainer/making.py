@@ -29,18 +29,24 @@ from fedagent.trainer.sources import OpenFile, Relation, csv_relation, parquet_r
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A snapshot, and how it came about."""
+    """A snapshot, and how it came about.
+
+    Attributes:
+        evicted: files of earlier ones that were removed, oldest first.
+    """
 
     record: SnapshotRecord
     changed: bool
     counts: staging.Counts
+    evicted: tuple[Path, ...]
 
 
-def make_snapshot(state: Path, definition: DatasetDefinition, now: datetime) -> Made:
+def make_snapshot(state: Path, definition: DatasetDefinition, now: datetime, *, budget_bytes: int) -> Made:
     """The dataset's snapshot of its sources as they are now; the current one from here on.
 
     Args:
         state: the trainer's state folder.
+        budget_bytes: what all snapshots may take there; earlier ones make room for newer ones.
 
     Raises:
         ConfigurationError: the definition does not fit its sources.
@@ -64,7 +70,9 @@ def make_snapshot(state: Path, definition: DatasetDefinition, now: datetime) -> 
             definition=definition_digest(definition).hex(),
         )
         record = store.put(definition.name, content.digest, table=table, note=note)
-    return Made(record=record, changed=before is None or before.digest != record.digest, counts=counts)
+        evicted = store.stay_in_budget(budget_bytes)
+    changed = before is None or before.digest != record.digest
+    return Made(record=record, changed=changed, counts=counts, evicted=evicted)
 
 
 def _build(

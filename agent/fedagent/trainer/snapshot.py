@@ -20,6 +20,7 @@ from fedagent.conditions.data import NO_SNAPSHOT_YET
 from fedagent.core.settings import Settings
 from fedagent.errors import DataError, FedagentError, UsageError
 from fedagent.journal import coded, plain
+from fedagent.storage.room import MIB
 from fedagent.storage.settings import read_settings
 from fedagent.storage.toml import read_toml
 from fedagent.trainer.datasets import DatasetDefinition, definition_digest, read_definition
@@ -45,6 +46,7 @@ class SnapshotAnswer(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
     opted_out: int | str
     without_patient: int | str
+    evicted: tuple[str, ...]
 
 
 class DatasetAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,7 +87,12 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     definition = read_definition(Path(settings.paths.datasets), options.name)
     if options.check is not None:
         return _check(options, settings)
-    made = make_snapshot(Path(settings.paths.trainer_state), definition, datetime.now(UTC))
+    made = make_snapshot(
+        Path(settings.paths.trainer_state),
+        definition,
+        datetime.now(UTC),
+        budget_bytes=settings.trainer.snapshot_budget_mib * MIB,
+    )
     _print(options, _answer(made), _made_text(made))
     return 0
 
@@ -147,6 +154,7 @@ def _answer(made: Made) -> SnapshotAnswer:
         changed=made.changed,
         opted_out=few(made.counts.opted_out),
         without_patient=few(made.counts.without_patient),
+        evicted=tuple(path.stem for path in made.evicted),
     )
 
 
@@ -159,6 +167,10 @@ def _made_text(made: Made) -> str:
         lines.append(f"left out: {few(counts.opted_out)} rows of patients who opted out")
     if counts.without_patient:
         lines.append(f"left out: {few(counts.without_patient)} rows without a patient identifier")
+    lines += [
+        f"removed: snapshot {path.stem[:12]} of {path.parent.name}, to stay in trainer.snapshot_budget_mib"
+        for path in made.evicted
+    ]
     return "\n".join(lines)
 
 

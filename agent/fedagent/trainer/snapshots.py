@@ -7,6 +7,8 @@ atomically. Columns are the study's (DOUBLE, VARCHAR, BOOLEAN; NULL is "not know
 No row is read here (``trainer.rows``), so that the supervisor holds neither DuckDB nor what it needs.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final, Literal
@@ -163,3 +165,29 @@ class SnapshotStore:
         if record is None:
             raise StorageError(SNAPSHOT_VANISHED(dataset=dataset, folder=folder))
         return record
+
+    def stay_in_budget(self, budget_bytes: int) -> tuple[Path, ...]:
+        """Earlier snapshots' rows go, oldest first, until all that are left stay in the budget; gives the files that went.
+
+        Never the current one of a dataset, from which every job is given; a job under way has its file open. What a snapshot
+        was (``<digest>.json``) stays.
+        """
+        kept = {record.path for record in self._readable()}
+        names = {path.parent for path in kept}
+        files = [path for path in self._folder.glob("*/*.parquet") if path.parent in names]
+        over = sum(path.stat().st_size for path in files) - budget_bytes
+        gone = []
+        for path in sorted(files, key=lambda path: path.stat().st_mtime):
+            if over > 0 and path not in kept:
+                over -= path.stat().st_size
+                disk.remove(path)
+                gone.append(path)
+        return tuple(gone)
+
+    def _readable(self) -> Iterator[SnapshotRecord]:
+        """The current snapshots; of a dataset whose pointer is damaged nobody knows which one is."""
+        for folder in self._folder.iterdir() if self._folder.exists() else ():
+            with suppress(StorageError):
+                record = self.current(folder.name)
+                if record is not None:
+                    yield record

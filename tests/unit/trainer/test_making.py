@@ -16,7 +16,7 @@ from fedagent.errors import ConfigurationError, DataError, FedagentError, Storag
 from fedagent.trainer.datasets import read_definition
 from fedagent.trainer.making import make_snapshot
 from fedagent.trainer.snapshots import PATIENT, SPLIT
-from tests.fakes.datasets import NOW, DataHospital
+from tests.fakes.datasets import BUDGET, NOW, DataHospital
 
 NUMBER, TEXT = {"type": "number"}, {"type": "text"}
 ROWS = [f"{mrn},{mrn % 7},{'mf'[mrn % 2]}" for mrn in range(1, 40)]
@@ -284,7 +284,9 @@ def test_two_runs_at_once_do_not_meet(hospital: DataHospital) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with pytest.raises(StorageError, match="a snapshot of heart is being made already"):
-            make_snapshot(hospital.state, read_definition(hospital.datasets, "heart"), NOW)
+            make_snapshot(
+                hospital.state, read_definition(hospital.datasets, "heart"), NOW, budget_bytes=BUDGET
+            )
     finally:
         os.close(descriptor)
 

@@ -53,6 +53,7 @@ def test_a_snapshot_is_told_as_json(hospital: DataHospital, capsys: pytest.Captu
         "changed": True,
         "opted_out": "fewer than 10",
         "without_patient": 0,
+        "evicted": [],
     }
 
 

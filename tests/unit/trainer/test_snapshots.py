@@ -107,3 +107,28 @@ def test_a_damaged_store_says_what_to_do(hospital: DataHospital, damage: str) ->
             note.unlink()
     with pytest.raises(StorageError, match="sudo fedagent dataset snapshot heart"):
         SnapshotStore(hospital.state / "snapshots").current("heart")
+
+
+def test_earlier_snapshots_go_oldest_first_above_the_budget_and_never_a_current_one(
+    hospital: DataHospital,
+) -> None:
+    made = []
+    for age in (63, 64, 65):
+        hospital.define_csv(TABLE.replace("63", str(age)), COLUMNS, patient="mrn")
+        made.append(hospital.make())
+        os.utime(made[-1].record.path, (age, age))
+    first, second, third = (each.record.path for each in made)
+    assert [each.evicted for each in made] == [(), (), ()]
+    store = SnapshotStore(hospital.state / "snapshots")
+    assert store.stay_in_budget(second.stat().st_size + third.stat().st_size) == (first,)
+    assert first.with_suffix(".json").exists()
+    assert store.stay_in_budget(0) == (second,)
+    assert store.stay_in_budget(0) == ()
+    assert third.exists()
+
+
+def test_of_a_damaged_dataset_nothing_is_removed(hospital: DataHospital) -> None:
+    record = hospital.make().record
+    record.path.with_name("current").write_text("no digest")
+    assert SnapshotStore(hospital.state / "snapshots").stay_in_budget(0) == ()
+    assert SnapshotStore(hospital.state / "none").stay_in_budget(0) == ()
