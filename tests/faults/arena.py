@@ -9,7 +9,7 @@ import re
 import select
 import shutil
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Final
 import msgspec
 import tomli_w
 
+from fedagent.aggregator.reports import Report, StudyStatus
+from fedagent.aggregator.store import Store
 from fedagent.demo.broker import Broker, MosquittoProgram, free_port
 from fedagent.demo.federation import Federation, study_table, template
 from fedagent.demo.hospital import DATASET, Hospital
@@ -28,7 +30,7 @@ from fedagent.storage.failpoints import ENVIRONMENT, Failpoint
 from fedagent.wire import study as s
 from tests.fakes.mqtt_proxy import Credentials, MqttProxy, Script, through
 
-NAMES: Final = ("east", "north", "south", "west")
+NAMES: Final = ("centre-east", "centre-west", "east", "north", "north-east", "north-west", "south", "west")
 LIMIT_S: Final = 90.0
 SEED: Final = 7
 AGGREGATOR: Final = "aggregator"
@@ -85,12 +87,12 @@ def _named(kind: str, study: s.Study) -> s.Study:
     return msgspec.structs.replace(study, name=f"{kind}-{s.study_digest(study).hex()[:12]}")
 
 
-def prepare(folder: Path, mosquitto: MosquittoProgram) -> Prepared:
+def prepare(folder: Path, mosquitto: MosquittoProgram, names: Sequence[str] = NAMES) -> Prepared:
     """Makes it by the real commands."""
-    study = template(DATA / "study.toml", NAMES, rounds=1, seed=SEED)
-    paths = split_hospitals(DATA / "breast_cancer.csv", folder / "data", names=NAMES, seed=SEED)
+    study = template(DATA / "study.toml", names, rounds=1, seed=SEED)
+    paths = split_hospitals(DATA / "breast_cancer.csv", folder / "data", names=names, seed=SEED)
     made = Federation(folder, mosquitto, study)
-    for name, path in zip(NAMES, paths, strict=True):
+    for name, path in zip(names, paths, strict=True):
         made.add_hospital(name, dataset_of(study, path))
     return Prepared(folder, made.port, mosquitto)
 
@@ -191,6 +193,19 @@ class Arena(Federation):
         shutil.copytree(source.folder, folder / name, symlinks=True, ignore=shutil.ignore_patterns("*.sock"))
         _redirect(folder, {str(source.folder): str(folder / name)})
         return Hospital(name=name, folder=folder / name)
+
+    def status(self) -> StudyStatus:
+        """The study's, as ``fedaggregator study status`` has it."""
+        printed = self.fedaggregator("study", "status", self.study.name, "--json")
+        return msgspec.json.decode(printed, type=Report).studies[0]
+
+    def took_part(self) -> list[set[str]]:
+        """Whose updates were folded, round by round."""
+        store = Store(self.centre / "state" / "aggregator.sqlite")
+        try:
+            return [{site.site for site in result.sites} for result in store.results(self.study.name)]
+        finally:
+            store.close()
 
     def in_round(self, name: str, number: int) -> Callable[[], bool]:
         """Whether the hospital is in that round at least."""

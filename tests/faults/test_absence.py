@@ -8,57 +8,65 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from fedagent.aggregator.reports import Report, StudyStatus
 from fedagent.aggregator.store import Store
 from fedagent.conditions.condition import ExitCode
 from fedagent.demo.hospital import Hospital
 from fedagent.demo.processes import module
-from tests.fakes.mqtt_proxy import nth, tell
-from tests.faults.arena import AGGREGATOR, LIMIT_S, SITE_PROGRAM, Arena, Prepared, transfer_study
+from tests.fakes.mqtt_proxy import PUBLISH, Forward, Packet, nth, tell
+from tests.faults.arena import AGGREGATOR, LIMIT_S, NAMES, SITE_PROGRAM, Arena, Prepared, transfer_study
 from tests.faults.conftest import Digest
 
 pytestmark = pytest.mark.timeout(400)
 
-STOPPED_S = 35.0
+STOPPED_S = 60.0
 """Longer than the broker waits for a sign of life: one and a half times the keepalive of 20 s."""
 
+SLOW_S = 3.0
+"""Every chunk's time on its way, so that all sites are sending at once."""
+
 SHORT = transfer_study("north", "south", rounds=3, parameters=80_000, deadline_s=6.0, quorum=1)
-WIDE = transfer_study("east", "north", "south", "west")
+WIDE = transfer_study(*NAMES)
 PLAIN = transfer_study("north", "south")
 
 
-def study_status(arena: Arena) -> StudyStatus:
-    printed = arena.fedaggregator("study", "status", arena.study.name, "--json")
-    return msgspec.json.decode(printed, type=Report).studies[0]
+class Uploads:
+    """Once it looks, it slows down what the aggregator gets of updates, and knows who has sent of one."""
+
+    def __init__(self) -> None:
+        self.looking = threading.Event()
+        self.seen: set[str] = set()
+
+    def script(self, packet: Packet) -> Sequence[Forward]:
+        if not self.looking.is_set() or packet.kind != PUBLISH or not packet.topic.endswith("/chunk"):
+            return (Forward(packet.raw),)
+        self.seen.add(packet.topic.split("/")[3])
+        return (Forward(packet.raw, SLOW_S),)
 
 
-def took_part(arena: Arena) -> list[set[str]]:
-    """Whose updates were folded, round by round."""
-    store = Store(arena.centre / "state" / "aggregator.sqlite")
-    try:
-        return [{site.site for site in result.sites} for result in store.results(arena.study.name)]
-    finally:
-        store.close()
-
-
-def test_an_aggregator_that_stands_still_under_uploads_loses_none(
+def test_an_aggregator_that_stands_still_under_eight_uploads_loses_none(
     tmp_path: Path, prepared: Prepared, undisturbed: Digest
 ) -> None:
-    expected = undisturbed(WIDE)
-    arena, uploading = Arena(prepared, tmp_path, WIDE), threading.Event()
-    with arena.running(), arena.proxy("north", up=tell(uploading, nth("chunk", 5))):
+    expected = undisturbed(PLAIN)
+    arena, uploads = Arena(prepared, tmp_path, WIDE), Uploads()
+    sites = WIDE.federation.sites
+    with arena.running(), arena.proxy(AGGREGATOR, down=uploads.script):
         programs = arena.start_all()
-        assert uploading.wait(LIMIT_S)
+        arena.wait("round 2", arena.in_round("north", 2), 2 * LIMIT_S)
+        uploads.looking.set()
+        arena.wait("eight uploads", lambda: len(uploads.seen) == len(sites), LIMIT_S)
         os.kill(programs[AGGREGATOR].pid, signal.SIGSTOP)
+        assert arena.phases() == dict.fromkeys(sites, "sending the update")
+        uploads.looking.clear()
         threading.Event().wait(STOPPED_S)
         os.kill(programs[AGGREGATOR].pid, signal.SIGCONT)
         assert arena.final_model(2 * LIMIT_S) == expected
+    assert arena.took_part() == [set(sites)] * 3
 
 
 def test_a_site_that_joins_late_takes_part_from_then_on(
@@ -72,7 +80,7 @@ def test_a_site_that_joins_late_takes_part_from_then_on(
         arena.wait("round 2", arena.in_round("north", 2), LIMIT_S)
         arena.launch("south")
         assert arena.final_model() == expected
-    rounds = took_part(arena)
+    rounds = arena.took_part()
     assert rounds[0] == {"north"}
     assert "south" in set().union(*rounds)
 
@@ -86,12 +94,12 @@ def test_a_site_that_never_answers_is_not_waited_for_beyond_the_deadline(
     with arena.running():
         arena.start_all()
         arena.wait("the first update", lambda: arena.phases().get("north") == "delivered", LIMIT_S)
-        assert absent.name in study_status(arena).waits_for
+        assert absent.name in arena.status().waits_for
         arena.wait("round 2", arena.in_round("north", 2), LIMIT_S)
         shown = arena.fedaggregator("study", "status", SHORT.name)
         assert f"round 1 closed without {absent.name}" in shown
         assert arena.final_model() == expected
-    assert took_part(arena) == [{"north"}] * 4  # three of training, one of evaluation
+    assert arena.took_part() == [{"north"}] * 4  # three of training, one of evaluation
 
 
 def test_an_update_that_comes_after_the_close_is_refused_with_its_reason(

@@ -4,11 +4,8 @@
 import os
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from fedagent.aggregator.reports import StudyStatus
-from fedagent.aggregator.store import Store
 from fedagent.demo.broker import MosquittoProgram
 from fedagent.demo.processes import call, module
 from tests.fakes import clocked
@@ -54,7 +51,7 @@ def prepared_earlier(
     with pytest.MonkeyPatch.context() as patched:
         for name, value in clock.environment.items():
             patched.setenv(name, value)
-        made = prepare(folder, mosquitto)
+        made = prepare(folder, mosquitto, ("north", "south"))
     assert not set(clock.environment) & set(os.environ)
     return made
 
@@ -70,19 +67,6 @@ def launch(arena: Arena, name: str, clock: Clock) -> None:
     arena.programs.start(name, [*clock.words, *words], log)
 
 
-def round_now(arena: Arena) -> StudyStatus:
-    printed = arena.fedaggregator("study", "status", arena.study.name, "--json")
-    return msgspec.json.decode(printed, type=list[StudyStatus])[0]
-
-
-def took_part(arena: Arena) -> list[set[str]]:
-    store = Store(arena.centre / "state" / "aggregator.sqlite")
-    try:
-        return [{site.site for site in result.sites} for result in store.results(arena.study.name)]
-    finally:
-        store.close()
-
-
 @pytest.mark.parametrize(
     "sign", [1, -1], ids=["site ahead, aggregator behind", "site behind, aggregator ahead"]
 )
@@ -96,7 +80,7 @@ def test_clocks_that_are_a_day_off_change_no_model(
         launch(arena, "north", Clock(tmp_path / "north-clock", faketime, ahead_s=sign * DAY_S))
         arena.launch("south")
         assert arena.final_model() == expected
-    assert took_part(arena) == [{"north", "south"}] * 3
+    assert arena.took_part() == [{"north", "south"}] * 3
 
 
 def test_clocks_that_are_set_in_the_middle_of_a_round_end_nothing_early(
@@ -116,12 +100,12 @@ def test_clocks_that_are_set_in_the_middle_of_a_round_end_nothing_early(
             north.set(ahead_s)
             for log in (arena.aggregator_log, arena.hospital("north").log):
                 arena.wait("the clock", lambda: log.read_text().count("clock was set by") == number, LIMIT_S)  # noqa: B023
-            assert (round_now(arena).round, round_now(arena).round_phase) == (1, "open")
+            assert (arena.status().round, arena.status().round_phase) == (1, "open")
             assert "paused" in call(module(SITE_PROGRAM, "why", *config))
         call(module(SITE_PROGRAM, "resume", *config))
         arena.launch("south")
         assert arena.final_model() == expected
-    assert took_part(arena) == [{"north", "south"}] * 3
+    assert arena.took_part() == [{"north", "south"}] * 3
 
 
 def test_a_clock_before_the_certificates_is_named_and_all_goes_on_when_it_is_set_right(
@@ -142,4 +126,4 @@ def test_a_clock_before_the_certificates_is_named_and_all_goes_on_when_it_is_set
         for clock in clocks.values():
             clock.set(0)
         assert arena.final_model() == expected
-    assert took_part(arena) == [{"north", "south"}] * 3
+    assert arena.took_part() == [{"north", "south"}] * 3
