@@ -12,6 +12,14 @@ from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Any, Final, TypeVar, overload
 
+from fedagent.conditions.messages import (
+    CANNOT_SEAL,
+    FRAME_CUT,
+    FRAME_TOO_LONG,
+    MEMFD_TOO_LARGE,
+    NO_MEMFD,
+    NOT_SEALED,
+)
 from fedagent.errors import WireError
 from fedagent.wire.codec import decode, encode
 from fedagent.wire.frames import FRAME_BYTES, FRAME_DESCRIPTORS, Frame
@@ -41,9 +49,8 @@ class FrameChannel:
         """
         data = encode(frame)
         if len(data) > FRAME_BYTES or len(descriptors) > FRAME_DESCRIPTORS:
-            raise WireError(
-                f"{type(frame).__name__} has {len(data)} bytes and {len(descriptors)} descriptors"
-            )
+            said = FRAME_TOO_LONG(frame=type(frame).__name__, bytes=len(data), descriptors=len(descriptors))
+            raise WireError(said)
         beside = (
             [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         )
@@ -76,9 +83,7 @@ class FrameChannel:
             return None
         try:
             if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                raise WireError(
-                    f"a frame of more than {FRAME_BYTES} bytes or {FRAME_DESCRIPTORS} descriptors"
-                )
+                raise WireError(FRAME_CUT(bytes=FRAME_BYTES, descriptors=FRAME_DESCRIPTORS))
             return decode(data, kind, limit_bytes=FRAME_BYTES), descriptors  # type: ignore[arg-type]
         except WireError:
             close_all(descriptors)
@@ -134,7 +139,7 @@ def seal_memfd(descriptor: int) -> None:
         if fcntl.fcntl(descriptor, fcntl.F_GET_SEALS) & SEALS != SEALS:
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
     except OSError as error:
-        raise WireError(f"the memfd cannot be sealed: {error.strerror}", "descriptor") from error
+        raise WireError(CANNOT_SEAL(reason=error.strerror), "descriptor") from error
 
 
 def check_sealed(descriptor: int, limit_bytes: int) -> int:
@@ -146,12 +151,12 @@ def check_sealed(descriptor: int, limit_bytes: int) -> int:
     try:
         seals = fcntl.fcntl(descriptor, fcntl.F_GET_SEALS)
     except OSError as error:
-        raise WireError("the descriptor is no memfd", "descriptor") from error
+        raise WireError(NO_MEMFD(), "descriptor") from error
     if seals & SEALS != SEALS:
-        raise WireError(f"the memfd is not sealed (seals {seals}, needed {SEALS})", "descriptor")
+        raise WireError(NOT_SEALED(seals=seals, needed=SEALS), "descriptor")
     size = os.fstat(descriptor).st_size
     if size > limit_bytes:
-        raise WireError(f"the memfd has {size} bytes, allowed are {limit_bytes}", "descriptor")
+        raise WireError(MEMFD_TOO_LARGE(bytes=size, limit=limit_bytes), "descriptor")
     return size
 
 

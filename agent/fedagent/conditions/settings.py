@@ -54,6 +54,79 @@ ENTER_ABOVE_LEAVE: Final = _configuration(
     "Training would enter a busier machine than it leaves",
     "cpu_enter_ratio {enter} is above cpu_leave_ratio {leave}",
 )
+KEY_UNREADABLE: Final = _configuration(
+    "FA2030",
+    "A private key cannot be read",
+    "the private key cannot be read: {reason}",
+    "make it anew with fedagent enroll --request",
+)
+WRONG_PRIVATE_KEY: Final = _configuration(
+    "FA2031",
+    "A private key is of another kind",
+    "the private key is not ECDSA P-256",
+    "make it with fedagent enroll --request",
+)
+NO_AUTHORITY_CERTIFICATE: Final = _configuration(
+    "FA2032",
+    "The authority's file is not one certificate",
+    "not the one certificate of a study's authority: {reason}",
+    "get ca.crt anew",
+)
+NOT_AN_AUTHORITY: Final = _configuration(
+    "FA2033",
+    "The authority's certificate is not an authority's",
+    "the certificate is not that of an authority (CA, P-256)",
+    "get ca.crt anew",
+)
+OUR_CERTIFICATE_UNUSABLE: Final = _configuration(
+    "FA2034",
+    "This program's certificate cannot be used",
+    "the certificate cannot be used: {reason}",
+    "enroll again",
+)
+OTHER_PRIVATE_KEY: Final = _configuration(
+    "FA2035",
+    "Certificate and private key do not belong together",
+    "the certificate is for another private key",
+    "enroll again",
+)
+RESERVED_WORD: Final = _configuration(
+    "FA2040", "A name is a reserved word", "{name!r} is a reserved word", "choose another name"
+)
+THERE_TWICE: Final = _configuration("FA2041", "A value is there twice", "{what} {value!r} is there twice")
+SAME_NUMBER: Final = _configuration(
+    "FA2042", "Two values are the same number", "two of {what} {values} are the same number"
+)
+MINIMUM_ABOVE_MAXIMUM: Final = _configuration(
+    "FA2043",
+    "A column's minimum is above its maximum",
+    "minimum {minimum} of column {column!r} is above its maximum {maximum}",
+)
+NO_SUCH_BASELINE: Final = _configuration(
+    "FA2044",
+    "A column's baseline is none of its categories",
+    "baseline {baseline!r} is not one of the categories of column {column!r}",
+)
+NO_FIXED_NUMBERS: Final = _configuration(
+    "FA2045",
+    "Fixed normalisation lacks its numbers",
+    "fixed normalisation needs mean and standard_deviation of column {column!r}",
+)
+TENSORS_WITHOUT_PARAMETERS: Final = _configuration(
+    "FA2046",
+    "More tensors than parameters",
+    "{tensors} tensors cannot share {parameters} parameters",
+)
+QUORUM_TOO_LARGE: Final = _configuration(
+    "FA2047",
+    "The quorum is larger than the federation",
+    "a quorum of {quorum} needs more than the {sites} sites",
+)
+MODEL_TOO_LARGE: Final = _configuration(
+    "FA2048",
+    "The model does not fit its chunks",
+    "a model of {bytes} bytes does not fit {chunks} chunks of {chunk_bytes}",
+)
 TRAINER_CANNOT_READ_CA: Final = _configuration(
     "FA2301",
     "The trainer cannot read the authority's certificate",

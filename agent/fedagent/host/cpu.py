@@ -31,7 +31,7 @@ def parse(text: str) -> CpuTimes:
     lines = text.splitlines()
     head = lines[0].split() if lines else []
     if not head or head[0] != "cpu":
-        raise ValueError("no cpu line in /proc/stat")
+        raise ValueError("/proc/stat")
     user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in head[1:8])
     count = sum(line[:3] == "cpu" and line[3:4].isdigit() for line in lines)
     return CpuTimes((user + nice + system + irq + softirq) / _TICKS_A_SECOND, max(1, count))
@@ -52,7 +52,7 @@ def parse_cgroup(text: str) -> float:
     for line in text.splitlines():
         if line.startswith("usage_usec "):
             return int(line.split()[1]) / 1e6
-    raise ValueError("no usage_usec in cpu.stat")
+    raise ValueError("cpu.stat")
 
 
 def read(root: Path) -> CpuTimes | None:

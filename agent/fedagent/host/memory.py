@@ -15,7 +15,7 @@ def parse(text: str) -> int:
     for line in text.splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) // 1024
-    raise ValueError("no MemAvailable in /proc/meminfo")
+    raise ValueError("/proc/meminfo")
 
 
 def read(root: Path) -> int | None:

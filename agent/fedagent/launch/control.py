@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from typing_extensions import override
 
 from fedagent.channel import close_all
+from fedagent.conditions.messages import WRONG_DESCRIPTORS
 from fedagent.errors import WireError
 from fedagent.wire.frames import Ready
 
@@ -110,7 +111,8 @@ def control_of(ready: Ready, descriptors: Sequence[int]) -> Control:
     expected = 4 if ready.control == "cgroup" else 1
     if len(descriptors) != expected:
         close_all(descriptors)
-        raise WireError(f"{len(descriptors)} descriptors with ready, expected {expected}", "descriptors")
+        said = WRONG_DESCRIPTORS(count=len(descriptors), expected=expected)
+        raise WireError(said, "descriptors")
     return (
         CgroupControl(descriptors)
         if ready.control == "cgroup"

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from fedagent.channel import FrameChannel, close_all
+from fedagent.conditions.messages import NOT_READY
 from fedagent.core.settings import Settings
 from fedagent.errors import WireError
 from fedagent.launch.child import Child, start_child
@@ -195,7 +196,7 @@ class Trainer:
                 self._came(frame, descriptors)
             elif self._control is None:
                 close_all(descriptors)
-                raise WireError(f"{type(frame).__name__} before ready")
+                raise WireError(NOT_READY(frame=type(frame).__name__))
             else:
                 self._on_event(TrainerFrame(frame, tuple(descriptors)))
         except BlockingIOError:

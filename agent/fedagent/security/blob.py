@@ -12,6 +12,7 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from fedagent.conditions.messages import CHUNK_ALTERED, NO_SUCH_BLOB_SIZE, WRONG_BLOB_KEY
 from fedagent.errors import WireError
 
 TAG_BYTES: Final = 16
@@ -40,7 +41,7 @@ def plaintext_bytes(cipher_size: int, chunk_bytes: int) -> int:
         WireError: no plaintext gives a blob of that size.
     """
     if 0 < cipher_size % chunk_bytes <= TAG_BYTES:
-        raise WireError(f"no blob has {cipher_size} bytes in chunks of {chunk_bytes}", "size_bytes")
+        raise WireError(NO_SUCH_BLOB_SIZE(bytes=cipher_size, chunk_bytes=chunk_bytes), "size_bytes")
     return cipher_size - TAG_BYTES * -(-cipher_size // chunk_bytes)
 
 
@@ -54,7 +55,7 @@ class BlobCipher:
             WireError: not 32 bytes.
         """
         if len(key) != KEY_BYTES:
-            raise WireError(f"a blob's key has {KEY_BYTES} bytes, not {len(key)}", "key")
+            raise WireError(WRONG_BLOB_KEY(needed=KEY_BYTES, bytes=len(key)), "key")
         self._cipher = AESGCM(key)
 
     def encrypt(self, index: int, *, last: bool, chunk: bytes | memoryview) -> bytes:
@@ -70,7 +71,7 @@ class BlobCipher:
         try:
             return self._cipher.decrypt(_nonce(index, last=last), chunk, None)
         except InvalidTag as error:
-            raise WireError("the chunk was altered or is not from here", f"$.chunks[{index}]") from error
+            raise WireError(CHUNK_ALTERED(), f"$.chunks[{index}]") from error
 
 
 def _nonce(index: int, *, last: bool) -> bytes:

@@ -16,6 +16,35 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
+from fedagent.conditions.condition import Condition
+from fedagent.conditions.messages import (
+    AUTHORITY_AS_SENDER,
+    AUTHORITY_EXPIRED,
+    AUTHORITY_NOT_YET_VALID,
+    AUTHORITY_SIGNS_NO_MESSAGES,
+    CERTIFICATE_EXPIRED,
+    CERTIFICATE_NOT_CANONICAL,
+    CERTIFICATE_NOT_YET_VALID,
+    CERTIFICATE_TOO_LONG,
+    CERTIFICATE_UNREADABLE,
+    NO_ALTERNATIVE_NAME,
+    NO_PURPOSE,
+    NOT_A_CLIENT,
+    NOT_ONE_IDENTITY,
+    NOT_SIGNED_BY_AUTHORITY,
+    OTHER_AUTHORITY,
+    OTHER_COMMON_NAME,
+    UNKNOWN_EXTENSION,
+    WRONG_KEY_KIND,
+)
+from fedagent.conditions.settings import (
+    KEY_UNREADABLE,
+    NO_AUTHORITY_CERTIFICATE,
+    NOT_AN_AUTHORITY,
+    OTHER_PRIVATE_KEY,
+    OUR_CERTIFICATE_UNUSABLE,
+    WRONG_PRIVATE_KEY,
+)
 from fedagent.errors import ConfigurationError, WireError
 from fedagent.security.identity import SCHEME, Identity, parse_uri, uri
 from fedagent.wire.topics import Role
@@ -67,9 +96,9 @@ def load_key(pem: bytes, password: bytes | None) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise ConfigurationError(f"the private key cannot be read: {_first_line(error)}") from error
+        raise ConfigurationError(KEY_UNREADABLE(reason=_first_line(error))) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not _is_p256(key.public_key()):
-        raise ConfigurationError("the private key is not ECDSA P-256: make it with fedagent enroll --request")
+        raise ConfigurationError(WRONG_PRIVATE_KEY())
     return key
 
 
@@ -119,13 +148,9 @@ class Trust:
             constraints = self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value
             usage = self.authority.extensions.get_extension_for_class(x509.KeyUsage).value
         except (*_UNREADABLE, InvalidSignature, x509.ExtensionNotFound) as error:
-            raise ConfigurationError(
-                f"not the one certificate of a study's authority: {_first_line(error)}"
-            ) from error
+            raise ConfigurationError(NO_AUTHORITY_CERTIFICATE(reason=_first_line(error))) from error
         if not (constraints.ca and usage.key_cert_sign and _is_p256(self.authority.public_key())):
-            raise ConfigurationError(
-                "the certificate is not that of an authority (CA, P-256): get ca.crt anew"
-            )
+            raise ConfigurationError(NOT_AN_AUTHORITY())
 
     def identify(self, certificate_der: bytes, now: datetime) -> Identity:
         """Who holds this certificate; RFC 5280 section 6 for a path of one.
@@ -137,31 +162,31 @@ class Trust:
             WireError: why it proves nothing.
         """
         if len(certificate_der) > CERTIFICATE_BYTES:
-            raise WireError(f"certificate of {len(certificate_der)} bytes", "certificate")
+            raise WireError(CERTIFICATE_TOO_LONG(bytes=len(certificate_der)), "certificate")
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
             if (
                 certificate_der[-len(certificate.signature) - 1] != 0
             ):  # unused bits, which the signature cannot cover
-                raise WireError("the certificate is not in canonical form", "certificate")
+                raise WireError(CERTIFICATE_NOT_CANONICAL(), "certificate")
             self._check_issuer(certificate)
-            _check_validity(self.authority, now, "the authority's certificate")
-            _check_validity(certificate, now, "the certificate")
+            _check_validity(self.authority, now, AUTHORITY_NOT_YET_VALID, AUTHORITY_EXPIRED)
+            _check_validity(certificate, now, CERTIFICATE_NOT_YET_VALID, CERTIFICATE_EXPIRED)
             _check_leaf(certificate)
             identity = identity_of(certificate)
         except _UNREADABLE as error:
-            raise WireError(f"unreadable certificate: {_first_line(error)}", "certificate") from error
+            raise WireError(CERTIFICATE_UNREADABLE(reason=_first_line(error)), "certificate") from error
         if identity.role is Role.CA:
-            raise WireError("the authority signs certificates, not messages", "certificate")
+            raise WireError(AUTHORITY_SIGNS_NO_MESSAGES(), "certificate")
         return identity
 
     def _check_issuer(self, certificate: x509.Certificate) -> None:
         if certificate.issuer != self.authority.subject:
-            raise WireError("the certificate is from another authority", "certificate")
+            raise WireError(OTHER_AUTHORITY(), "certificate")
         try:
             certificate.verify_directly_issued_by(self.authority)
         except InvalidSignature as error:
-            raise WireError("the authority did not sign the certificate", "certificate") from error
+            raise WireError(NOT_SIGNED_BY_AUTHORITY(), "certificate") from error
 
 
 def identity_of(certificate: x509.Certificate) -> Identity:
@@ -174,34 +199,28 @@ def identity_of(certificate: x509.Certificate) -> Identity:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound as error:
-        raise WireError("the certificate has no subject alternative name", "certificate") from error
+        raise WireError(NO_ALTERNATIVE_NAME(), "certificate") from error
     ours = [
         text for text in names.get_values_for_type(x509.UniformResourceIdentifier) if text.startswith(SCHEME)
     ]
     if len(ours) != 1:
-        raise WireError(f"the certificate has {len(ours)} fedagent identities, not one", "certificate")
+        raise WireError(NOT_ONE_IDENTITY(count=len(ours)), "certificate")
     identity = parse_uri(ours[0])
     common = [
         attribute.value for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     ]
     if common != [identity.name]:
-        raise WireError(f"the certificate's common name is not {identity.name!r}", "certificate")
+        raise WireError(OTHER_COMMON_NAME(name=identity.name), "certificate")
     return identity
 
 
-def _check_validity(certificate: x509.Certificate, now: datetime, what: str) -> None:
+def _check_validity(certificate: x509.Certificate, now: datetime, early: Condition, late: Condition) -> None:
     if now < certificate.not_valid_before_utc:
         begin = certificate.not_valid_before_utc.isoformat()
-        raise WireError(
-            f"{what} is valid only from {begin}, here it is {now.isoformat()}: check this machine's clock",
-            "certificate",
-        )
+        raise WireError(early(begin=begin, now=now.isoformat()), "certificate")
     if now > certificate.not_valid_after_utc:
         end = certificate.not_valid_after_utc.isoformat()
-        raise WireError(
-            f"{what} expired at {end}, here it is {now.isoformat()}: check this machine's clock",
-            "certificate",
-        )
+        raise WireError(late(end=end, now=now.isoformat()), "certificate")
 
 
 def _check_leaf(certificate: x509.Certificate) -> None:
@@ -209,19 +228,19 @@ def _check_leaf(certificate: x509.Certificate) -> None:
     extensions = certificate.extensions
     unknown = [each.oid.dotted_string for each in extensions if each.critical and each.oid not in _UNDERSTOOD]
     if unknown:
-        raise WireError(f"the certificate has the unknown critical extension {unknown[0]}", "certificate")
+        raise WireError(UNKNOWN_EXTENSION(extension=unknown[0]), "certificate")
     try:
         constraints = extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = extensions.get_extension_for_class(x509.KeyUsage).value
         purposes = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     except x509.ExtensionNotFound as error:
-        raise WireError(f"the certificate does not say what it is for: {error}", "certificate") from error
+        raise WireError(NO_PURPOSE(reason=error), "certificate") from error
     if constraints.ca or usage.key_cert_sign:
-        raise WireError("a certificate of an authority cannot sign messages", "certificate")
+        raise WireError(AUTHORITY_AS_SENDER(), "certificate")
     if not usage.digital_signature or ExtendedKeyUsageOID.CLIENT_AUTH not in purposes:
-        raise WireError("the certificate is not for a client that signs", "certificate")
+        raise WireError(NOT_A_CLIENT(), "certificate")
     if not _is_p256(certificate.public_key()):
-        raise WireError("the certificate's key is not ECDSA P-256", "certificate")
+        raise WireError(WRONG_KEY_KIND(), "certificate")
 
 
 # --- signatures -------------------------------------------------------------------------------------------------
@@ -242,9 +261,9 @@ class Signer:
             self.identity: Identity = identity_of(certificate)
             fits = certificate.public_key() == self._key.public_key()
         except (*_UNREADABLE, WireError) as error:
-            raise ConfigurationError(f"the certificate cannot be used: {_first_line(error)}") from error
+            raise ConfigurationError(OUR_CERTIFICATE_UNUSABLE(reason=_first_line(error))) from error
         if not fits:
-            raise ConfigurationError("the certificate is for another private key: enroll again")
+            raise ConfigurationError(OTHER_PRIVATE_KEY())
         self.certificate: bytes = certificate.public_bytes(serialization.Encoding.DER)
 
     def sign(self, data: bytes) -> bytes:

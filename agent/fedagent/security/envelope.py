@@ -12,6 +12,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.messages import NOT_CANONICAL, OTHER_PROTOCOL, TOO_LONG, WRONG_SIGNATURE
 from fedagent.errors import WireError
 from fedagent.security.certificates import CERTIFICATE_BYTES, Signer, Trust, is_signed
 from fedagent.security.identity import Identity
@@ -88,15 +89,15 @@ def verify(payload: bytes, *, topic: str, trust: Trust, now: datetime, limit_byt
     """
     envelope = decode(payload, Envelope, limit_bytes=limit_bytes + OVERHEAD_BYTES)
     if not SPOKEN <= envelope.version <= PROTOCOL:
-        raise WireError(f"protocol version {envelope.version}, this program speaks {PROTOCOL}", "$.version")
+        raise WireError(OTHER_PROTOCOL(version=envelope.version, ours=PROTOCOL), "$.version")
     if len(envelope.body) > limit_bytes:
-        raise WireError(f"{len(envelope.body)} bytes, allowed are {limit_bytes}", "$.body")
+        raise WireError(TOO_LONG(bytes=len(envelope.body), limit=limit_bytes), "$.body")
     if encode(envelope) != payload:  # one message has one form: no second spelling slips past an audit log
-        raise WireError("the envelope is not in canonical form")
+        raise WireError(NOT_CANONICAL())
     sender = trust.identify(envelope.certificate, now)
     covered = _covered(envelope.version, topic, envelope.sequence, envelope.certificate, envelope.body)
     if not is_signed(covered, envelope.signature, envelope.certificate):
-        raise WireError(f"the signature is not {sender.name}'s for this topic and body", "$.signature")
+        raise WireError(WRONG_SIGNATURE(name=sender.name), "$.signature")
     return Verified(body=envelope.body, sender=sender, sequence=envelope.sequence)
 
 

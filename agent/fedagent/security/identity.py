@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from fedagent.conditions.messages import NO_IDENTITY, NO_SITE_NAME, RESERVED_SITE_NAME, WRONG_ROLE_NAME
 from fedagent.errors import WireError
 from fedagent.wire.topics import Role
 from fedagent.wire.values import RESERVED_NAMES, Name
@@ -30,16 +31,14 @@ class Identity(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.role is not Role.SITE:
             if self.name != self.role.value:
-                raise WireError(f"the {self.role.value} cannot be named {self.name[:64]!r}", "name")
+                raise WireError(WRONG_ROLE_NAME(role=self.role.value, name=self.name[:64]), "name")
             return
         try:
             msgspec.convert(self.name, Name)
         except msgspec.ValidationError as error:
-            raise WireError(
-                f"{self.name[:64]!r} is no site name: use 2 to 32 of a-z, 0-9 and -, not - first", "name"
-            ) from error
+            raise WireError(NO_SITE_NAME(name=self.name[:64]), "name") from error
         if self.name in RESERVED_NAMES:
-            raise WireError(f"{self.name!r} is a reserved word and cannot name a site", "name")
+            raise WireError(RESERVED_SITE_NAME(name=self.name), "name")
 
 
 AGGREGATOR: Final = Identity(Role.AGGREGATOR, "aggregator")
@@ -65,5 +64,5 @@ def parse_uri(text: str) -> Identity:
         return AUTHORITY
     prefix = f"{SCHEME}site/"
     if not text.startswith(prefix):
-        raise WireError(f"{text[:100]!r} is no fedagent identity", "uri")
+        raise WireError(NO_IDENTITY(text=text[:100]), "uri")
     return Identity(Role.SITE, text.removeprefix(prefix))

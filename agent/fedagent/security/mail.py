@@ -9,6 +9,7 @@ from datetime import datetime
 
 import msgspec
 
+from fedagent.conditions.messages import MESSAGE_TOO_LONG, WRONG_SPEAKER, WRONG_STUDY, WRONG_TOPIC
 from fedagent.errors import WireError
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.envelope import sign, verify
@@ -36,11 +37,12 @@ def seal(message: Message, *, topic: str, sequence: int, signer: Signer) -> byte
     address = parse(topic)
     _check_sender(address, signer.identity)
     if type(message) is not message_type(address):
-        raise WireError(f"{type(message).__name__} does not belong on {topic}")
+        raise WireError(WRONG_TOPIC(message=type(message).__name__, topic=topic))
     _check_study(address, message)
     body = encode(message)
     if len(body) > limit_bytes(address):
-        raise WireError(f"{type(message).__name__} of {len(body)} bytes, allowed are {limit_bytes(address)}")
+        name = type(message).__name__
+        raise WireError(MESSAGE_TOO_LONG(message=name, bytes=len(body), limit=limit_bytes(address)))
     return sign(body, topic=topic, sequence=sequence, signer=signer)
 
 
@@ -62,11 +64,11 @@ def open_mail(payload: bytes, *, topic: str, trust: Trust, now: datetime) -> Mai
 
 def _check_sender(address: Address, sender: Identity) -> None:
     if (sender.role, sender.name) != (address.role, address.sender):
-        raise WireError(f"{sender.role.value} {sender.name} may not speak on this topic", "topic")
+        raise WireError(WRONG_SPEAKER(role=sender.role.value, name=sender.name), "topic")
 
 
 def _check_study(address: Address, message: Message) -> None:
     """The study that the message names, where it names one, is the topic's."""
     named = message.study.name if isinstance(message, Announcement) else getattr(message, "study", None)
     if named != address.study:
-        raise WireError(f"the message is about study {named!r}, the topic about {address.study!r}", "$.study")
+        raise WireError(WRONG_STUDY(named=named, study=address.study), "$.study")

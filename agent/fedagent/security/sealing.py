@@ -13,6 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from fedagent.conditions.messages import NOT_SEALED_TO_US, WRONG_RECIPIENT_KEY
 from fedagent.errors import WireError
 from fedagent.wire.codec import encode
 
@@ -73,7 +74,7 @@ def seal(public: bytes, plaintext: bytes, *, context: bytes) -> bytes:
     try:
         return _SUITE.encrypt(plaintext, X25519PublicKey.from_public_bytes(public), info=context)
     except ValueError as error:  # of another length, or of small order (RFC 7748 section 6.1)
-        raise WireError("the recipient's public key is no X25519 key", "public_key") from error
+        raise WireError(WRONG_RECIPIENT_KEY(), "public_key") from error
 
 
 def unseal(private: bytes, sealed: bytes, *, context: bytes) -> bytes:
@@ -85,6 +86,4 @@ def unseal(private: bytes, sealed: bytes, *, context: bytes) -> bytes:
     try:
         return _SUITE.decrypt(sealed, X25519PrivateKey.from_private_bytes(private), info=context)
     except (InvalidTag, ValueError) as error:
-        raise WireError(
-            "the secret is not sealed to this key and purpose, or was altered", "secret"
-        ) from error
+        raise WireError(NOT_SEALED_TO_US(), "secret") from error

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from fedagent.conditions.messages import MALFORMED, TOO_LONG
 from fedagent.errors import WireError
 
 T = TypeVar("T")
@@ -32,9 +33,10 @@ def decode(data: bytes | memoryview, kind: type[T], *, limit_bytes: int) -> T:
         WireError: too long, not MessagePack, unknown or missing field, value outside its limits.
     """
     if len(data) > limit_bytes:
-        raise WireError(f"{len(data)} bytes, allowed are {limit_bytes}")
+        raise WireError(TOO_LONG(bytes=len(data), limit=limit_bytes))
     try:
         return msgspec.msgpack.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem, _, path = str(error).rpartition(_AT)
-        raise (WireError(problem, path.rstrip("`")) if problem else WireError(path)) from error
+        said = MALFORMED(reason=problem or path)
+        raise (WireError(said, path.rstrip("`")) if problem else WireError(said)) from error

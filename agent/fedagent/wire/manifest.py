@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.messages import CHUNKS_DO_NOT_COVER
 from fedagent.wire.values import ChunkBytes, Digest
 
 MANIFEST_CHUNKS: Final = 16_384
@@ -29,7 +30,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def __post_init__(self) -> None:
         if len(self.chunks) != chunk_count(self.size_bytes, self.chunk_bytes):
-            raise ValueError(f"{len(self.chunks)} chunk digests do not cover {self.size_bytes} bytes")
+            raise ValueError(CHUNKS_DO_NOT_COVER(chunks=len(self.chunks), bytes=self.size_bytes))
 
 
 def chunk_count(size_bytes: int, chunk_bytes: int) -> int:

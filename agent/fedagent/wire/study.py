@@ -13,6 +13,15 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.settings import (
+    MINIMUM_ABOVE_MAXIMUM,
+    MODEL_TOO_LARGE,
+    NO_FIXED_NUMBERS,
+    NO_SUCH_BASELINE,
+    QUORUM_TOO_LARGE,
+    SAME_NUMBER,
+    TENSORS_WITHOUT_PARAMETERS,
+)
 from fedagent.wire.manifest import MANIFEST_CHUNKS
 from fedagent.wire.values import (
     ChunkBytes,
@@ -50,9 +59,8 @@ class Numeric(Part, frozen=True, tag_field="type", tag="numeric"):
 
     def __post_init__(self) -> None:
         if self.minimum is not None and self.maximum is not None and self.minimum > self.maximum:
-            raise ValueError(
-                f"minimum {self.minimum} of column {self.name!r} is above its maximum {self.maximum}"
-            )
+            said = MINIMUM_ABOVE_MAXIMUM(minimum=self.minimum, column=self.name, maximum=self.maximum)
+            raise ValueError(said)
 
 
 class Category(Part, frozen=True, tag_field="type", tag="category"):
@@ -69,9 +77,7 @@ class Category(Part, frozen=True, tag_field="type", tag="category"):
     def __post_init__(self) -> None:
         _refuse_equal("category", self.categories)
         if self.baseline is not None and self.baseline not in self.categories:
-            raise ValueError(
-                f"baseline {self.baseline!r} is not one of the categories of column {self.name!r}"
-            )
+            raise ValueError(NO_SUCH_BASELINE(baseline=self.baseline, column=self.name))
 
 
 class Boolean(Part, frozen=True, tag_field="type", tag="boolean"):
@@ -128,7 +134,7 @@ class ColumnSplit(Part, frozen=True, tag_field="by", tag="column"):
     test: Text = "test"
 
     def __post_init__(self) -> None:
-        _refuse_equal("split value", (self.train, self.test))
+        _refuse_equal("split", (self.train, self.test))
 
 
 class FileSplit(Part, frozen=True, tag_field="by", tag="file"):
@@ -191,13 +197,11 @@ class TabularClassifier(Part, frozen=True, tag_field="name", tag="tabular-classi
     def __post_init__(self) -> None:
         split = (self.split.column,) if isinstance(self.split, ColumnSplit) else ()
         names = (*(column.name for column in self.columns), self.label.column, *split)
-        refuse_repeated("column (of columns, label and split)", names)
+        refuse_repeated("column", names)
         if isinstance(self.normalisation, FixedNormalisation):
             for column in self.columns:
                 if isinstance(column, Numeric) and None in {column.mean, column.standard_deviation}:
-                    raise ValueError(
-                        f"fixed normalisation needs mean and standard_deviation of column {column.name!r}"
-                    )
+                    raise ValueError(NO_FIXED_NUMBERS(column=column.name))
 
 
 class Identity(Part, frozen=True, tag_field="name", tag="identity"):
@@ -210,7 +214,7 @@ class Identity(Part, frozen=True, tag_field="name", tag="identity"):
 
     def __post_init__(self) -> None:
         if self.tensors > self.parameters:
-            raise ValueError(f"{self.tensors} tensors cannot share {self.parameters} parameters")
+            raise ValueError(TENSORS_WITHOUT_PARAMETERS(tensors=self.tensors, parameters=self.parameters))
 
 
 Task = TabularClassifier | Identity
@@ -262,7 +266,7 @@ class Federation(Part, frozen=True):
         refuse_repeated("site", self.sites)
         refuse_reserved(self.sites)
         if self.quorum > len(self.sites):
-            raise ValueError(f"a quorum of {self.quorum} needs more than the {len(self.sites)} sites")
+            raise ValueError(QUORUM_TOO_LARGE(quorum=self.quorum, sites=len(self.sites)))
 
 
 class Privacy(Part, frozen=True):
@@ -289,9 +293,8 @@ class Study(Part, frozen=True):
         size = 4 * sum(map(math.prod, model_shapes(self.task).values()))
         room = MANIFEST_CHUNKS * self.chunk_bytes
         if size + room // 256 > room:  # 1/256: for the tensors' header and each chunk's tag
-            raise ValueError(
-                f"a model of {size} bytes does not fit {MANIFEST_CHUNKS} chunks of {self.chunk_bytes}"
-            )
+            said = MODEL_TOO_LARGE(bytes=size, chunks=MANIFEST_CHUNKS, chunk_bytes=self.chunk_bytes)
+            raise ValueError(said)
 
 
 def study_digest(study: Study) -> bytes:
@@ -344,4 +347,4 @@ def _refuse_equal(what: str, values: tuple[str, ...]) -> None:
     except ValueError:
         return
     if len(numbers) != len(values):
-        raise ValueError(f"two of {what} {', '.join(values)[:200]} are the same number")
+        raise ValueError(SAME_NUMBER(what=what, values=", ".join(values)[:200]))

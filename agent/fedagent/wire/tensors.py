@@ -13,6 +13,14 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from fedagent.conditions.messages import (
+    KEY_TWICE,
+    NO_TENSOR_HEADER,
+    NOT_SAFETENSORS,
+    TENSOR_GAP,
+    WRONG_TENSOR_HEADER,
+    WRONG_TENSOR_SHAPE,
+)
 from fedagent.errors import WireError
 from fedagent.wire.study import Shapes
 
@@ -83,31 +91,33 @@ def parse_header(prefix: bytes, file_bytes: int) -> TensorHeader:
     length = int.from_bytes(prefix[:_LENGTH_BYTES], "little")
     data_offset = _LENGTH_BYTES + length
     if length > HEADER_BYTES or data_offset > len(prefix) or len(prefix) > file_bytes:
-        raise WireError(f"header of {length} bytes in the first {len(prefix)} of a file of {file_bytes}")
+        said = WRONG_TENSOR_HEADER(bytes=length, prefix=len(prefix), file_bytes=file_bytes)
+        raise WireError(said)
     entries = _parse_entries(bytes(prefix[_LENGTH_BYTES:data_offset]))
     ordered = sorted(entries.items(), key=lambda item: item[1].data_offsets)
     for name, entry in ordered:
         begin, end = entry.data_offsets
         if end - begin != tensor_bytes(entry.shape):
-            raise WireError(f"shape {entry.shape} does not fill {begin} to {end}", f"$.{name[:100]}")
+            said = WRONG_TENSOR_SHAPE(shape=entry.shape, begin=begin, end=end)
+            raise WireError(said, f"$.{name[:100]}")
     edges = [(0, 0), *(entry.data_offsets for _, entry in ordered), (file_bytes - data_offset, 0)]
     for (_, end), (begin, _) in pairwise(edges):
         if begin != end:
-            raise WireError(f"bytes {end} to {begin} of the data are in no tensor or in two")
+            raise WireError(TENSOR_GAP(begin=end, end=begin))
     return TensorHeader(shapes={name: entry.shape for name, entry in ordered}, data_offset=data_offset)
 
 
 def _parse_entries(text: bytes) -> dict[str, Entry]:
     if not text.startswith(b"{"):
-        raise WireError("the header does not begin with '{'")
+        raise WireError(NO_TENSOR_HEADER())
     try:  # not msgspec's parser: it keeps the last of two equal keys without a word
         return msgspec.convert(json.loads(text.decode(), object_pairs_hook=_unique), dict[str, Entry])
     except (ValueError, RecursionError) as error:
-        raise WireError(f"the header is not of safetensors with float32 only: {error}") from error
+        raise WireError(NOT_SAFETENSORS(reason=error)) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a key is there twice")
+        raise ValueError(KEY_TWICE())
     return result

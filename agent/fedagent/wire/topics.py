@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from fedagent.conditions.messages import BAD_NAME_IN_TOPIC, NO_MESSAGES_THERE, NO_TOPIC
 from fedagent.errors import WireError
 from fedagent.wire import messages as m
 from fedagent.wire.values import Name, refuse_reserved
@@ -120,7 +121,7 @@ def parse(topic: str) -> Address:
                 site=_name(site, topic),
             )
         case _:
-            raise WireError(f"topic {topic[:200]!r} is not one of fedagent/v1", "topic")
+            raise WireError(NO_TOPIC(topic=topic[:200]), "topic")
 
 
 def message_type(address: Address) -> type[m.Message]:
@@ -133,7 +134,7 @@ def message_type(address: Address) -> type[m.Message]:
         return m.Announcement
     kinds = _SITE_KINDS if address.role is Role.SITE else _AGGREGATOR_KINDS
     if address.kind not in kinds:
-        raise WireError(f"{address.kind} topics carry bytes, not messages", "topic")
+        raise WireError(NO_MESSAGES_THERE(kind=address.kind), "topic")
     return kinds[address.kind]
 
 
@@ -146,5 +147,5 @@ def _name(text: str, topic: str) -> str:
     try:
         refuse_reserved([msgspec.convert(text, Name)])
     except ValueError as error:  # msgspec.ValidationError is one
-        raise WireError(f"topic {topic[:200]!r} has a bad name", "topic") from error
+        raise WireError(BAD_NAME_IN_TOPIC(topic=topic[:200]), "topic") from error
     return text

@@ -9,6 +9,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
+from fedagent.conditions.settings import RESERVED_WORD, THERE_TWICE
+
 PROTOCOL: Final = 1
 """The newest version of everything below ``fedagent/v1/`` that this program understands; version N works with N-1."""
 
@@ -78,7 +80,7 @@ def refuse_reserved(names: Iterable[str]) -> None:
     """
     for name in names:
         if name in RESERVED_NAMES:
-            raise ValueError(f"{name!r} is a reserved word: choose another name")
+            raise ValueError(RESERVED_WORD(name=name))
 
 
 def refuse_repeated(what: str, values: Iterable[str]) -> None:
@@ -90,5 +92,5 @@ def refuse_repeated(what: str, values: Iterable[str]) -> None:
     seen: set[str] = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"{what} {value!r} is there twice")
+            raise ValueError(THERE_TWICE(what=what, value=value))
         seen.add(value)
