@@ -212,7 +212,7 @@ class MemoryHosting(Hosting):
     def _seal(self) -> None:
         assert self.job is not None
         job, against = self.job, self._objection(self.job)
-        if against is not None:
+        if against:
             self._fail(m.Reason.REVOKED, against)
             return
         study, name = job.study, self._disk.name

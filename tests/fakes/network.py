@@ -279,6 +279,11 @@ def verify(payload: bytes, *, topic: str, trust: Trust, now: datetime, limit_byt
     )
 
 
+def body_of(payload: bytes) -> bytes:
+    """What such an envelope holds, whoever signed it."""
+    return msgspec.msgpack.decode(payload, type=_Envelope).body
+
+
 def seal(public: bytes, plaintext: bytes, *, context: bytes) -> bytes:
     return msgspec.msgpack.encode(_Seal(public, context, plaintext))
 
