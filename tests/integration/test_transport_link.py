@@ -226,6 +226,22 @@ async def test_the_will_is_published_when_a_site_vanishes_and_not_when_it_leaves
 
 
 @in_loop
+async def test_the_last_word_of_a_site_that_leaves_is_heard(
+    centre: Centre, mosquitto: MosquittoProgram
+) -> None:
+    site, aggregator = parties(centre)
+    with centre.broker(mosquitto):
+        async with running(aggregator):
+            await aggregator.connected()
+            aggregator.link.subscribe(["fedagent/v1/up/clinic-a/presence"])
+            await aggregator.settled()
+            async with running(site):
+                await site.connected()
+                site.link.publish("fedagent/v1/up/clinic-a/presence", b"leaves", retain=True)
+            assert (await aggregator.arrived()).payload == b"leaves"
+
+
+@in_loop
 async def test_a_broker_with_a_foreign_certificate_is_not_accepted(
     centre: Centre, mosquitto: MosquittoProgram
 ) -> None:

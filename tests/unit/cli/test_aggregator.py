@@ -247,6 +247,27 @@ def test_status_without_any_state_says_how_to_begin(
     assert "study create FILE" in capsys.readouterr().err
 
 
+def test_status_can_be_watched_in_a_pipe(
+    centre: Centre, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = []
+
+    def ctrl_c(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == 1:
+            assert centre.run("study", "start", STUDY.name) == 0
+            return True
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fedagent.cli.watch._wait", ctrl_c)
+    assert centre.run("study", "create", str(centre.study)) == 0
+    capsys.readouterr()
+    assert centre.run("study", "status", STUDY.name, "--watch=5") == 0
+    assert waits == [5.0, 5.0]
+    states = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  state ")]
+    assert [line.split()[1] for line in states] == ["created", "running"]
+
+
 def test_status_shows_each_sites_part_and_the_last_metrics(
     centre: Centre, capsys: pytest.CaptureFixture[str]
 ) -> None:
