@@ -210,7 +210,7 @@ def test_a_daemon_that_breaks_the_protocol_is_left(start: Start, capfd: pytest.C
         connection.channel._connection.send(b"\xc1 garbage")
         connection.expect_end()
         assert connection.wait_ended() == "exit status 1"
-    assert "trainer: ends: the daemon broke the trainer's protocol" in capfd.readouterr().err
+    assert "trainer: the daemon broke the trainer's protocol" in capfd.readouterr().err
 
 
 # --- jobs that come and go --------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def test_the_trainer_needs_the_authority(clinic: Clinic, capfd: pytest.CaptureFi
     connection = Connection(clinic)
     assert connection.next() is None
     assert connection.end() == "exit status 78"
-    assert "trainer: ends: cannot read" in capfd.readouterr().err
+    assert "trainer: cannot read" in capfd.readouterr().err
 
 
 def test_a_round_file_that_is_damaged_is_never_begun_anew(clinic: Clinic) -> None:
