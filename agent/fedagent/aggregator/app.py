@@ -22,6 +22,7 @@ from fedagent.aggregator import control, jobs, studies
 from fedagent.aggregator.conductor import Conductor
 from fedagent.aggregator.deadlines import Deadlines
 from fedagent.aggregator.desk import Desk
+from fedagent.aggregator.eviction import stay_in_budget
 from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.models import Models
 from fedagent.aggregator.post import Link, Post
@@ -236,6 +237,7 @@ class Aggregator:
             self._link.acknowledge(item)
         else:
             self._conductor.job_done(item, now)
+            stay_in_budget(self._store, self._models, self._settings.storage.model_budget_mib * MIB)
         return False
 
     def _asked(self, asked: control.Asked, now: Instant) -> None:

@@ -157,6 +157,20 @@ class Models:
         self._blobs.delete(blob)
         disk.remove(self.velocity(study, number))
 
+    def has(self, plaintext: bytes) -> bool:
+        """Whether the model's file is here."""
+        return self.path(plaintext).exists()
+
+    def forget(self, plaintext: bytes) -> int:
+        """The model's file is gone; gives how many bytes it had."""
+        size = self.path(plaintext).stat().st_size
+        disk.remove(self.path(plaintext))
+        return size
+
+    def size_bytes(self) -> int:
+        """What all models' files have."""
+        return sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+
     def sweep(self, *, plaintexts: set[bytes], blobs: set[bytes], velocities: set[Path]) -> None:
         """Deletes everything but these: what a process that died left behind."""
         keep = velocities | {self.path(each) for each in plaintexts}

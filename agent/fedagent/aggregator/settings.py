@@ -43,9 +43,10 @@ class AggregatorTransfer(Section, frozen=True):
 
 
 class AggregatorStorage(Section, frozen=True):
-    """How much of the disk is left to others: below ``free_mib`` no update is taken and no model is made."""
+    """Room on the disk: below ``free_mib`` free no update is taken and no model is made; models' files stay in their budget."""
 
     free_mib: Annotated[int, Meta(ge=0)] = 512
+    model_budget_mib: Annotated[int, Meta(ge=0)] = 102_400
 
 
 class AggregatorSettings(Section, frozen=True):

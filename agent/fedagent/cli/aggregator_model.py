@@ -14,7 +14,8 @@ from fedagent.aggregator.reports import model_statuses
 from fedagent.aggregator.store import ModelRecord, Store, StudyRecord
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
-from fedagent.errors import UsageError
+from fedagent.conditions.aggregator import MODEL_GONE
+from fedagent.errors import StorageError, UsageError
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.files import write_atomically
 
@@ -59,9 +60,10 @@ def run_export(arguments: argparse.Namespace) -> int:
         record = store.study(arguments.study)
         model = _chosen(store, record, arguments)
         card = model_card(record.study, model, store.results(record.study.name), arguments.file.name)
-    size = Models(settings.models, BlobFolder(settings.blobs)).export(
-        model.reference.plaintext, arguments.file
-    )
+    models = Models(settings.models, BlobFolder(settings.blobs))
+    if not models.has(model.reference.plaintext):
+        raise StorageError(MODEL_GONE(study=model.study, number=model.number))
+    size = models.export(model.reference.plaintext, arguments.file)
     beside = arguments.file.with_suffix(".md")
     write_atomically(beside, card.encode(), mode=0o644)
     print_lines(f"wrote {arguments.file} ({size} bytes, model after round {model.number}) and {beside}")

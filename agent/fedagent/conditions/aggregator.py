@@ -367,3 +367,15 @@ CLOCK_WAS_SET: Final = Condition(
     "let an NTP service keep it",
     severity=Severity.WARNING,
 )
+MODEL_EVICTED: Final = Condition(
+    "FA8981",
+    "A model's file was removed to stay in the budget",
+    "study {study}: the file of the model after round {number} ({size_mib} MiB) is removed: models take more than storage.model_budget_mib",
+    severity=Severity.WARNING,
+)
+MODEL_GONE: Final = Condition(
+    "FA8982",
+    "The file of a model was removed",
+    "the file of the model after round {number} of study {study} was removed to stay in storage.model_budget_mib",
+    "export another one (fedaggregator model list {study}), or restore it from a backup",
+)

@@ -316,6 +316,17 @@ def test_an_exported_model_has_its_card_beside_it(centre: Centre, capsys: pytest
     assert "has no such model" in capsys.readouterr().err
 
 
+def test_a_model_that_went_to_stay_in_the_budget_is_named(
+    centre: Centre, capsys: pytest.CaptureFixture[str]
+) -> None:
+    centre.run("study", "create", str(centre.study))
+    with_a_closed_round(centre)
+    for path in centre.folder.rglob("*.safetensors"):
+        path.unlink()
+    assert centre.run("model", "export", STUDY.name, str(centre.folder / "model.safetensors")) == 1
+    assert "was removed to stay in storage.model_budget_mib" in capsys.readouterr().err
+
+
 def test_models_are_listed_with_the_best_marked(centre: Centre, capsys: pytest.CaptureFixture[str]) -> None:
     centre.run("study", "create", str(centre.study))
     with_a_closed_round(centre)
