@@ -222,7 +222,7 @@ NO_COLUMN: Final = _configuration(
     "FA6338",
     "A source has no such column",
     "{source} has no column {column!r} ({key})",
-    "correct `from` in the dataset's file",
+    "correct `from` or `delimiter` in the dataset's file",
 )
 NOT_PARQUET: Final = Condition(
     "FA6339", "Not a Parquet file", "{path} is not a Parquet file that can be read", "write it anew"
