@@ -169,6 +169,43 @@ def test_after_a_power_cut_the_study_goes_on_from_its_checkpoint(training: Clini
     assert training.phase(study) == "training"
 
 
+def test_without_a_socket_the_agent_says_so_lives_on_and_trains_when_there_is_one(training: Clinic) -> None:
+    machine = training.machine
+    machine.run("systemctl", "mask", "--runtime", "--now", "fedagent-trainer.socket")
+    try:
+        machine.run("systemctl", "restart", UNIT)
+        machine.wait("the reason", lambda: "no trainer could be started" in journal_of_this_start(training))
+        assert machine.show(UNIT, "ActiveState") == "active"
+        assert training.trainers() == []
+    finally:
+        machine.run("systemctl", "unmask", "--runtime", "fedagent-trainer.socket")
+    machine.run("systemctl", "start", "fedagent-trainer.socket")
+    machine.wait("training", lambda: training.stage() == "busy", 180.0)
+
+
+def test_a_trainer_that_does_not_come_up_is_said_and_survived(training: Clinic) -> None:
+    machine = training.machine
+    file = machine.write(
+        "/etc/systemd/system/fedagent-trainer@.service.d/broken.conf",
+        "[Service]\nExecStart=\nExecStart=/bin/false\n",
+    )
+    machine.run("systemctl", "daemon-reload")
+    try:
+        machine.run("systemctl", "restart", UNIT)
+        machine.wait("the reason", lambda: "the trainer ended" in journal_of_this_start(training))
+        assert machine.show(UNIT, "ActiveState") == "active"
+        assert training.failed() == ""
+    finally:
+        file.unlink()
+        machine.run("systemctl", "daemon-reload")
+    machine.wait("training", lambda: training.stage() == "busy", 180.0)
+
+
+def journal_of_this_start(clinic: Clinic) -> str:
+    invocation = clinic.machine.show(UNIT, "InvocationID")
+    return clinic.machine.journal(f"_SYSTEMD_INVOCATION_ID={invocation}")
+
+
 def test_the_journal_is_selected_by_study_and_round_and_explains_itself(
     training: Clinic, study: Study
 ) -> None:
