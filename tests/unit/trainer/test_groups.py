@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fedagent.trainer.groups import own_cgroup, parse_cgroup, parse_mountinfo
+from fedagent.trainer.groups import WorkGroup, own_cgroup, parse_cgroup, parse_mountinfo
 
 MOUNTS = """\
 22 1 8:1 / / rw,relatime - ext4 /dev/sda1 rw
@@ -51,3 +51,11 @@ def test_a_process_without_a_group_of_its_own_has_none(tmp_path: Path) -> None:
     assert own_cgroup(tmp_path) == Path("/sys/fs/cgroup/a/b")
     (tmp_path / "mountinfo").write_text("", encoding="ascii")
     assert own_cgroup(tmp_path) is None
+
+
+def test_a_frozen_group_is_told_from_one_that_runs(tmp_path: Path) -> None:
+    group = WorkGroup(tmp_path)
+    for text, frozen in (("0\n", False), ("1\n", True)):
+        (tmp_path / "work" / "cgroup.freeze").write_text(text, encoding="ascii")
+        assert group.frozen() is frozen
+    assert group.unit == tmp_path
