@@ -228,6 +228,11 @@ class MemoryModels(Models):
         return Published(reference=reference, manifest=manifest, key=key)
 
     @override
+    def size_bytes(self) -> int:
+        """Nothing: this disk has no end."""
+        return 0
+
+    @override
     def retire(self, study: str, number: int, blob: bytes) -> None:
         self._blobs.delete(blob)
 

@@ -15,6 +15,7 @@ from fedagent.aggregator.deadlines import Deadlines
 from fedagent.aggregator.desk import Desk
 from fedagent.aggregator.intake import Intake
 from fedagent.aggregator.post import Post
+from fedagent.aggregator.settings import AggregatorSettings
 from fedagent.aggregator.tables import StudyPhase
 from fedagent.aggregator.workshop import Workshop
 from fedagent.conditions.aggregator import UPDATE_NOT_FINITE
@@ -60,7 +61,8 @@ class MemoryAggregator(aggregator_app.Aggregator):
         self._store = MemoryStore(disk.database)
         durable = lambda: world.network.act(AGGREGATOR)  # noqa: E731 (one name for three uses)
         updates, blobs = MemoryBlobs(disk.updates, durable), MemoryBlobs(disk.blobs, durable)
-        self.models = MemoryModels(blobs, disk.plaintexts)
+        self._settings = AggregatorSettings()
+        self._models = self.models = MemoryModels(blobs, disk.plaintexts)
         self._link = cast("post.Link", world.network.attach(AGGREGATOR, self._put))
         mailbox = Mailbox(disk.database, signer_of(AGGREGATOR_IDENTITY), TRUST)
         self._post = Post(self._link, mailbox, Outbox(disk.database))
