@@ -14,11 +14,12 @@ from fedagent.aggregator import control
 from fedagent.aggregator.app import Aggregator
 from fedagent.aggregator.settings import AggregatorStorage
 from fedagent.aggregator.tables import PartPhase, StudyPhase
+from fedagent.conditions.files import ROOM_AGAIN, WAITS_FOR_ROOM
 from fedagent.errors import FedagentError, NoSpaceError
 from tests.fakes.small_disk import SmallDisk, small_disk
 from tests.fakes.study_centre import Centre, study
 
-WAITS = "it goes on by itself when there is room"
+WAITS = WAITS_FOR_ROOM.action
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def test_a_disk_that_fills_in_a_round_costs_nothing_but_time(
     assert list((centre.settings.state / "updates").iterdir()) == []
     assert len(list(centre.settings.models.iterdir())) == 4
     assert sum(WAITS in line for line in caplog.messages) == 1
-    assert caplog.messages.count("there is room on the disk again") == 1
+    assert caplog.messages.count(ROOM_AGAIN.text) == 1
 
 
 def test_a_study_that_is_stopped_waits_for_no_room_any_more(centre: Centre, disk: SmallDisk) -> None:

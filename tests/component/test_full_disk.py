@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fedagent.conditions.files import ROOM_AGAIN, WAITS_FOR_ROOM
 from fedagent.core import events as on
 from fedagent.core.facts import Instant
 from fedagent.core.state import AgentState
@@ -25,8 +26,8 @@ from tests.fakes.small_disk import SmallDisk, small_disk
 from tests.unit.site.test_hosting import SEALED, SIZE, Host, memfd
 from tests.unit.site.test_transfers import Site as Fetching
 
-WAITS = "it goes on by itself when there is room"
-AGAIN = "there is room on the disk again"
+WAITS = WAITS_FOR_ROOM.action
+AGAIN = ROOM_AGAIN.text
 
 
 class FullSite(Site):

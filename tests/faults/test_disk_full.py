@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 import tomli_w
 
+from fedagent.conditions.aggregator import ROUND_IS_OPEN
+from fedagent.conditions.files import ROOM_AGAIN, WAITS_FOR_ROOM
+from fedagent.conditions.site import ROUND_DECLINED
+from fedagent.conditions.trainer import CHECKPOINT_FINDS_NO_ROOM, TRAINER_ENDED
 from fedagent.demo.federation import study_table
 from fedagent.demo.processes import call, module
 from fedagent.errors import FedagentError
@@ -30,8 +34,7 @@ OTHER = transfer_study("north", "south", parameters=90_000, chunk_bytes=65_536)
 TRAINING = training_study("north", "south")
 VICTIM = "north"
 
-WAITS = "it goes on by itself when there is room"
-AGAIN = "there is room on the disk again"
+WAITS, AGAIN = WAITS_FOR_ROOM.action, ROOM_AGAIN.text
 
 
 def waits(log: Path, times: int) -> Callable[[], bool]:
@@ -83,7 +86,9 @@ def test_an_aggregator_without_room_waits_says_so_and_loses_nothing(
     other.write_text(tomli_w.dumps(study_table(OTHER)))
     with small_disk(arena.centre / "state", mib=8) as disk, arena.running():
         arena.launch(AGGREGATOR)
-        arena.wait("round 1", lambda: "round 1 is open" in arena.aggregator_log.read_text(), LIMIT_S)
+        arena.wait(
+            "round 1", logged(arena.aggregator_log, str(ROUND_IS_OPEN(study=SMALL.name, round=1))), LIMIT_S
+        )
         disk.fill()
         arena.launch(VICTIM)
         arena.launch("south")
@@ -113,18 +118,18 @@ def test_a_trainer_without_room_declines_nothing_and_loses_nothing(
         with pytest.raises(FedagentError, match=r"No space|is its disk full|free space"):
             hospital.snapshot()
         arena.start_all()
-        arena.wait("a trainer that cannot start", logged(hospital.log, "the trainer ended"), LIMIT_S)
+        arena.wait("a trainer that cannot start", logged(hospital.log, TRAINER_ENDED.code), LIMIT_S)
         disk.empty()
         arena.wait("the training", lambda: arena.phases().get(VICTIM) == "training", LIMIT_S)
         disk.fill()
         arena.wait(
             "no room",
-            logged(hospital.log, "finds no room|goes on by itself|without a new checkpoint"),
+            logged(hospital.log, f"{WAITS_FOR_ROOM.code}|{CHECKPOINT_FINDS_NO_ROOM.action}"),
             LIMIT_S,
         )
         disk.empty()
         assert arena.final_model() == expected
-    assert "declined" not in hospital.log.read_text()
+    assert ROUND_DECLINED.code not in hospital.log.read_text()
 
 
 def logged(log: Path, pattern: str) -> Callable[[], bool]:
