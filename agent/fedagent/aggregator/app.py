@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -61,6 +62,7 @@ from fedagent.storage.files import make_private_folder, write_atomically
 from fedagent.storage.room import MIB
 from fedagent.storage.shortage import Shortage
 from fedagent.transport.collect import Collector
+from fedagent.transport.credentials import read_credentials
 from fedagent.transport.events import Arrived, Connected, Disconnected, MqttEvent
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.mqtt import MqttLink
@@ -319,14 +321,9 @@ def _broker(link: LinkStatus, now: Instant) -> control.BrokerView:
 
 
 def _identity(settings: AggregatorSettings) -> tuple[Signer, Trust]:
-    broker = settings.broker
-    try:
-        trust = Trust(Path(broker.ca).read_bytes())
-        signer = Signer(Path(broker.certificate).read_bytes(), Path(broker.key).read_bytes())
-    except OSError as error:
-        raise ConfigurationError(NOT_INITIALISED(path=error.filename, reason=error.strerror)) from error
+    signer, trust = read_credentials(settings.broker, NOT_INITIALISED, datetime.now(UTC))
     if signer.identity != AGGREGATOR:
-        raise ConfigurationError(NOT_AN_AGGREGATOR(path=broker.certificate))
+        raise ConfigurationError(NOT_AN_AGGREGATOR(path=settings.broker.certificate))
     return signer, trust
 
 

@@ -127,6 +127,32 @@ MODEL_TOO_LARGE: Final = _configuration(
     "The model does not fit its chunks",
     "a model of {bytes} bytes does not fit {chunks} chunks of {chunk_bytes}",
 )
+AUTHORITY_FILE: Final = _configuration(
+    "FA2050", "The authority's file cannot be used", "broker.ca: {path}: {reason}"
+)
+CREDENTIALS: Final = _configuration(
+    "FA2051",
+    "Certificate and key of this program cannot be used",
+    "broker.certificate: {certificate} with {key}: {reason}",
+)
+CERTIFICATE_REFUSED: Final = _configuration(
+    "FA2052",
+    "The authority did not issue this program's certificate",
+    "broker.certificate: {path} is none that {ca} vouches for: {reason}",
+    "install the two that belong together",
+)
+CERTIFICATE_NOT_NOW: Final = Condition(
+    "FA2053",
+    "This program's certificate is not valid now",
+    "broker.certificate: {path}: {reason}",
+    "until then the broker accepts no connection",
+)
+MAY_NOT_READ: Final = _configuration(
+    "FA2054",
+    "A daemon may not read its own key or certificate",
+    "cannot read {path}: {reason}",
+    "correct its owner: the user of the service must read it",
+)
 TRAINER_CANNOT_READ_CA: Final = _configuration(
     "FA2301",
     "The trainer cannot read the authority's certificate",

@@ -288,4 +288,5 @@ def _is_p256(key: object) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200] or type(error).__name__
+    """Without the library's own advice, which is for programmers."""
+    return str(error).partition("\n")[0].partition(". See")[0][:200] or type(error).__name__

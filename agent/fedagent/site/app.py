@@ -54,6 +54,7 @@ from fedagent.storage.files import make_open_folder, make_private_folder
 from fedagent.storage.room import MIB
 from fedagent.storage.settings import read_settings
 from fedagent.storage.shortage import Shortage
+from fedagent.transport.credentials import read_credentials
 from fedagent.transport.mailbox import Mailbox
 from fedagent.transport.mqtt import Arrived, Connected, Disconnected, MqttEvent, MqttLink
 from fedagent.transport.outbox import Outbox
@@ -385,15 +386,8 @@ def load_identity(settings: Settings) -> tuple[Signer, Trust]:
     Raises:
         ConfigurationError: a file is missing or wrong, or the certificate is another site's.
     """
-    broker = settings.broker
-    try:
-        certificate, key, ca = (
-            Path(name).read_bytes() for name in (broker.certificate, broker.key, broker.ca)
-        )
-    except OSError as error:
-        raise ConfigurationError(NOT_ENROLLED(path=error.filename, reason=error.strerror)) from error
-    signer = Signer(certificate, key)
+    signer, trust = read_credentials(settings.broker, NOT_ENROLLED, datetime.now(UTC))
     if signer.identity != Identity(Role.SITE, settings.site.name):
-        path, other, name = broker.certificate, signer.identity.name, settings.site.name
+        path, other, name = settings.broker.certificate, signer.identity.name, settings.site.name
         raise ConfigurationError(OTHER_SITES_CERTIFICATE(path=path, other=other, name=name))
-    return signer, Trust(ca)
+    return signer, trust
