@@ -87,7 +87,7 @@ class Clinic:
         )
         here.run("install", "--owner=fedagent-trainer", "--group=fedagent-trainer", "--mode=600",
                  "/opt/admin/pseudonym.key", "/var/lib/fedagent-trainer/pseudonym.key")  # fmt: skip
-        here.run("systemctl", "start", f"fedagent-snapshot@{DATASET}.service")
+        here.run("fedagent", "dataset", "snapshot", DATASET)
 
     def start_study(self, study: Study) -> None:
         """The centre on this machine creates and starts it."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``fedagent dataset``: lists, adds, checks and snapshots local datasets.
 
-Rule: this process never reads a patient's value: it starts the snapshot program, as the trainer's user, and shows what
-that prints.
+Rule: this process never reads a patient's value: it starts the snapshot program, as the trainer's user and in its unit's
+sandbox where that is installed, and shows what that prints.
 """
 
 import argparse
@@ -10,12 +10,13 @@ import os
 import pwd
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from fedagent.cli import options
+from fedagent.cli import options, snapshot_unit
 from fedagent.cli.output import print_json, print_lines
 from fedagent.conditions.commands import NOT_A_DATASET_NAME, SNAPSHOT_NOT_STARTED, STATE_NOT_SEEN
 from fedagent.conditions.data import DATASET_EXISTS
@@ -74,7 +75,9 @@ def run(arguments: argparse.Namespace) -> int:
             words += [_name(arguments)]
         case _:
             return _add(arguments, settings, words)
-    return _start(words + ["--json"] * arguments.json, settings).returncode
+    shown = [arguments.study.absolute()] if arguments.action == "check" else []
+    name = None if arguments.action == "list" else _name(arguments)
+    return _start(words + ["--json"] * arguments.json, settings, name=name, shown=shown).returncode
 
 
 def _add(arguments: argparse.Namespace, settings: Settings, words: list[str]) -> int:
@@ -85,11 +88,13 @@ def _add(arguments: argparse.Namespace, settings: Settings, words: list[str]) ->
     words = [*words, "--draft", str(arguments.csv.absolute()), name]
     if arguments.patient is not None:
         words += [f"--patient={arguments.patient}"]
-    done = _start(words, settings, stdout=subprocess.PIPE)
+    source = arguments.csv.absolute()
+    done = _start(words, settings, name=name, shown=[source], stdout=subprocess.PIPE)
     if done.returncode != 0:
         return done.returncode
     write_atomically(path, done.stdout, mode=0o640)
     _give_to_trainer(path, settings)
+    snapshot_unit.show_source(name, source, settings)
     if arguments.json:
         print_json(Added(dataset=name, path=str(path)))
     else:
@@ -97,15 +102,32 @@ def _add(arguments: argparse.Namespace, settings: Settings, words: list[str]) ->
     return 0
 
 
-def _start(words: list[str], settings: Settings, **more: Any) -> subprocess.CompletedProcess[bytes]:  # noqa: ANN401
-    """Runs the snapshot program to its end, as whom the trainer's state belongs to."""
+def _start(
+    words: list[str],
+    settings: Settings,
+    *,
+    name: str | None,
+    shown: Sequence[Path],
+    stdout: int | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs the snapshot program to its end, as whom the trainer's state belongs to.
+
+    Args:
+        name: the dataset that it is about.
+        shown: files that it must read besides.
+    """
     sys.stdout.flush()
+    command = [*PROGRAM, *words]
+    become: dict[str, Any] = {}
     owner = _trainer(settings)
-    if owner is not None and os.geteuid() == 0:
-        groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
-        more |= {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
     try:
-        return subprocess.run([*PROGRAM, *words], check=False, stdin=subprocess.DEVNULL, **more)
+        sandboxed = snapshot_unit.in_sandbox(command, settings, name=name, shown=shown)
+        if sandboxed is None and owner is not None and os.geteuid() == 0:
+            groups = os.getgrouplist(owner.pw_name, owner.pw_gid)
+            become = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": groups}
+        return subprocess.run(
+            sandboxed or command, check=False, stdin=subprocess.DEVNULL, stdout=stdout, **become
+        )
     except OSError as error:
         who = owner.pw_name if owner is not None else "us"
         raise StorageError(SNAPSHOT_NOT_STARTED(user=who, reason=error.strerror)) from error
