@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from fedagent import VERSION
-from fedagent.cli.main import Parser, guarded
+from fedagent.cli.main import EXIT_CODES, Parser, guarded
 
 MODULES: Final[Mapping[str, str]] = {
     "init": "fedagent.cli.aggregator_init",
@@ -21,10 +21,9 @@ MODULES: Final[Mapping[str, str]] = {
     "study": "fedagent.cli.aggregator_study",
     "metrics": "fedagent.cli.aggregator_study",
     "model": "fedagent.cli.aggregator_model",
+    "explain": "fedagent.cli.explain",
 }
 """The module of each command's first word."""
-
-_EPILOG = "exit codes: 0 done, 1 failed, 64 wrong usage, 69 not running, 78 wrong configuration"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +40,9 @@ def _dispatch(words: list[str]) -> int:
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:
     """The parser with the command that is asked for; with all of them where none is."""
-    parser = Parser(prog="fedaggregator", description="The aggregator of a federated study.", epilog=_EPILOG)
+    parser = Parser(
+        prog="fedaggregator", description="The aggregator of a federated study.", epilog=EXIT_CODES
+    )
     parser.add_argument("--version", action="version", version=f"fedaggregator {VERSION}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
     known = MODULES.get(words[0]) if words else None

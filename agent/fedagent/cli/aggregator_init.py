@@ -27,6 +27,7 @@ from fedagent.aggregator.settings import (
 )
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import print_lines
+from fedagent.conditions.commands import CENTRE_FOLDER
 from fedagent.errors import StorageError
 from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
@@ -68,9 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         disk.make_folder(folder, _FOLDER_MODE)
     except OSError as error:
-        raise StorageError(
-            f"cannot make {folder}: {error.strerror}; try sudo, or name another folder"
-        ) from error
+        raise StorageError(CENTRE_FOLDER(path=folder, reason=error.strerror)) from error
     if authority.certificate_path.exists() and not (folder / DEFAULT_PATH.name).exists():
         authority.open(secret)
     else:

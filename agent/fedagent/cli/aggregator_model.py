@@ -15,6 +15,7 @@ from fedagent.aggregator.store import ModelRecord, Store, StudyRecord
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines
 from fedagent.conditions.aggregator import MODEL_GONE
+from fedagent.conditions.commands import NO_SUCH_MODEL, NOT_MEASURED
 from fedagent.errors import StorageError, UsageError
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.files import write_atomically
@@ -75,12 +76,12 @@ def _chosen(store: Store, record: StudyRecord, arguments: argparse.Namespace) ->
     if arguments.best:
         number = best_model(store.results(name), record.study.federation.best_by)
         if number is None:
-            raise UsageError(f"no model of study {name} was measured yet: try --final")
+            raise UsageError(NOT_MEASURED(study=name))
         model = store.model(name, number)
     elif arguments.round is not None:
         model = store.model(name, arguments.round)
     else:
         model = store.newest_model(name)
     if model is None:
-        raise UsageError(f"study {name} has no such model: fedaggregator model list {name}")
+        raise UsageError(NO_SUCH_MODEL(study=name))
     return model

@@ -15,6 +15,13 @@ from typing import TypeAlias
 from fedagent.aggregator.schema import STEPS
 from fedagent.aggregator.settings import DEFAULT_PATH, AggregatorSettings, read_aggregator_settings
 from fedagent.aggregator.store import Store
+from fedagent.conditions.commands import (
+    NO_TERMINAL,
+    NOTHING_CREATED,
+    OPTION_FILE,
+    PASSWORD_NOT_TEXT,
+    PASSWORDS_DIFFER,
+)
 from fedagent.conditions.files import EARLIER_STATE
 from fedagent.errors import UnavailableError, UsageError
 from fedagent.storage.database import state_version, version_after
@@ -68,15 +75,16 @@ def password(arguments: argparse.Namespace, *, twice: bool) -> bytes:
         try:
             text: str = arguments.password_file.read_text(encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"cannot read {arguments.password_file}: {error.strerror}") from error
+            said = OPTION_FILE(option="--password-file", path=arguments.password_file, reason=error.strerror)
+            raise UsageError(said) from error
         except UnicodeDecodeError as error:
-            raise UsageError(f"{arguments.password_file} is no text: one line with the password") from error
+            raise UsageError(PASSWORD_NOT_TEXT(path=arguments.password_file)) from error
         return text.rstrip("\r\n").encode()
     if not sys.stdin.isatty():
-        raise UsageError("no terminal to ask for the authority's password: give --password-file")
+        raise UsageError(NO_TERMINAL())
     asked = getpass.getpass("Password of the authority's key: ")
     if twice and getpass.getpass("Once more: ") != asked:
-        raise UsageError("the passwords differ: nothing was made")
+        raise UsageError(PASSWORDS_DIFFER())
     return asked.encode()
 
 
@@ -94,7 +102,7 @@ def opened_store(found: AggregatorSettings) -> Iterator[Store]:
     """
     path = found.store
     if not path.exists():
-        raise UnavailableError(f"nothing was created here yet (no {path}): fedaggregator study create FILE")
+        raise UnavailableError(NOTHING_CREATED(path=path))
     version = state_version(path)
     if version < version_after(STEPS):  # the daemon that runs is still the earlier one
         raise UnavailableError(EARLIER_STATE(path=path, found=version, known=version_after(STEPS)))

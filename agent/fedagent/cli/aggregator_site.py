@@ -15,6 +15,7 @@ from fedagent.aggregator import roster
 from fedagent.aggregator.authority import Authority
 from fedagent.cli import aggregator_options as options
 from fedagent.cli.output import local_time, print_json, print_lines, tell_lines
+from fedagent.conditions.commands import COMPARE_SIGNED, NO_AUTHORITY_HERE, OPTION_FILE, SITE_SIGNED
 from fedagent.errors import StorageError, UnavailableError, UsageError
 from fedagent.storage.files import write_atomically
 
@@ -61,7 +62,8 @@ def run_sign(arguments: argparse.Namespace) -> int:
     try:
         request = arguments.request.read_bytes()
     except OSError as error:
-        raise UsageError(f"cannot read {arguments.request}: {error.strerror}") from error
+        said = OPTION_FILE(option="site sign", path=arguments.request, reason=error.strerror)
+        raise UsageError(said) from error
     authority = _authority(arguments)
     authority.open(options.password(arguments, twice=False))
     certificate = authority.sign_request(request, arguments.name)
@@ -70,12 +72,10 @@ def run_sign(arguments: argparse.Namespace) -> int:
     else:
         write_atomically(arguments.out, certificate, mode=0o644)
     issued = authority.issued()[-1]
-    where = f" ({arguments.out})" if arguments.out else ""
     tell_lines(
-        f"Site {issued.name} is signed; the request's key has the fingerprint",
+        str(SITE_SIGNED(site=issued.name)),
         f"  {issued.key_fingerprint}",
-        "Ask the site's administrator by telephone for the number that fedagent enroll --request showed. If it is the",
-        f"same, send the certificate{where} back; if not, send nothing.",
+        str(COMPARE_SIGNED()),
     )
     return 0
 
@@ -130,7 +130,5 @@ def _authority(arguments: argparse.Namespace) -> Authority:
     """The authority beside the settings file."""
     folder: Path = arguments.config.parent / "authority"
     if not folder.is_dir():
-        raise StorageError(
-            f"no authority in {folder}: run fedaggregator init, or sign on the machine that has it"
-        )
+        raise StorageError(NO_AUTHORITY_HERE(folder=folder))
     return Authority(folder)

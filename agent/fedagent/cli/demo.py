@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from fedagent.conditions.commands import DEMO_NUMBERS, DEMO_SITES
 from fedagent.demo.show import Options
 from fedagent.demo.show import run as show
 from fedagent.errors import UsageError
@@ -37,9 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
         FedagentError: a part failed.
     """
     if arguments.sites not in _SITES:
-        raise UsageError(f"--sites {arguments.sites}: must be {_SITES.start} to {_SITES.stop - 1}")
+        raise UsageError(DEMO_SITES(sites=arguments.sites, least=_SITES.start, most=_SITES.stop - 1))
     if arguments.rounds < 1 or arguments.seed < 0:
-        raise UsageError("--rounds must be 1 or more, --seed 0 or more")
+        raise UsageError(DEMO_NUMBERS())
     options = Options(
         sites=arguments.sites,
         rounds=arguments.rounds,

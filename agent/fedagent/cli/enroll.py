@@ -17,6 +17,16 @@ from cryptography import x509
 
 from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines, tell_lines
+from fedagent.conditions.commands import (
+    CA_WITHOUT_CERTIFICATE,
+    COMPARE_REQUEST,
+    KEY_READ_BY_OTHERS,
+    REQUEST_MADE,
+    SIGNED_UNUSABLE,
+    SITE_NAME_UNUSABLE,
+)
+from fedagent.conditions.settings import CANNOT_READ
+from fedagent.conditions.site import OTHER_SITES_CERTIFICATE
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError, UsageError, WireError
 from fedagent.security.certificates import (
@@ -89,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = read_settings(arguments.config)
     if arguments.certificate is None:
         if arguments.ca is not None:
-            raise UsageError("--ca belongs to --certificate")
+            raise UsageError(CA_WITHOUT_CERTIFICATE())
         _print_request(request(settings), arguments.request, as_json=arguments.json)
     else:
         _print_installed(install(settings, arguments.certificate, arguments.ca), as_json=arguments.json)
@@ -113,7 +123,7 @@ def request(settings: Settings) -> Requested:
     try:
         text = make_request(key, settings.site.name).decode()
     except WireError as error:
-        raise ConfigurationError(f"site.name: {error}") from error
+        raise ConfigurationError(SITE_NAME_UNUSABLE(reason=error)) from error
     fingerprint = key_fingerprint(key.public_key())
     return Requested(site=settings.site.name, key=str(path), fingerprint=fingerprint, request=text)
 
@@ -131,10 +141,10 @@ def install(settings: Settings, certificate: Path, ca: Path | None) -> Installed
     try:
         identity = Trust(ca_pem).identify(signer.certificate, datetime.now(UTC))
     except WireError as error:
-        raise ConfigurationError(f"{certificate} cannot be used: {error}") from error
+        raise ConfigurationError(SIGNED_UNUSABLE(path=certificate, reason=error)) from error
     if identity.name != settings.site.name:
         raise ConfigurationError(
-            f"{certificate} is for {identity.name!r}, site.name is {settings.site.name!r}: correct one of them"
+            OTHER_SITES_CERTIFICATE(path=certificate, other=identity.name, name=settings.site.name)
         )
     if ca is not None:
         write_atomically(Path(broker.ca), ca_pem, mode=0o644)
@@ -154,10 +164,9 @@ def _print_request(made: Requested, target: str, *, as_json: bool) -> None:
     if target == STDOUT:
         print_lines(*made.request.splitlines())
     tell_lines(
-        f"Request of site {made.site}; its key has the fingerprint",
+        str(REQUEST_MADE(site=made.site)),
         f"  {made.fingerprint}",
-        "Send the request to the study centre and compare the fingerprint by telephone; then:",
-        "  sudo fedagent enroll --certificate FILE --ca FILE",
+        str(COMPARE_REQUEST()),
     )
 
 
@@ -172,13 +181,13 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigurationError(CANNOT_READ(path=path, reason=error.strerror)) from error
 
 
 def _read_private(path: Path) -> bytes:
     data = _read(path)
     if path.stat().st_mode & _LOOSE:
-        raise ConfigurationError(f"{path} can be read by others: chmod 600 {path}")
+        raise ConfigurationError(KEY_READ_BY_OTHERS(path=path))
     return data
 
 

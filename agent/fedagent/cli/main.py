@@ -17,6 +17,8 @@ from typing_extensions import override
 
 from fedagent import VERSION
 from fedagent.cli.output import tell_lines
+from fedagent.conditions.commands import FAULT, NO_COMMAND, NOT_A_COMMAND, NOT_A_COMMAND_NEAR, NOT_UNDERSTOOD
+from fedagent.conditions.condition import ExitCode
 from fedagent.errors import FedagentError, UsageError
 from fedagent.journal import coded
 
@@ -40,9 +42,14 @@ COMMANDS: Final = {
     "pause": Command("fedagent.cli.pause", "stop training now, for a time or until resumed"),
     "resume": Command("fedagent.cli.resume", "let training go on"),
     "config": Command("fedagent.cli.config", "check the settings, show the effective ones"),
+    "explain": Command("fedagent.cli.explain", "what a code such as FA1001 means, and what to do"),
     "demo": Command("fedagent.cli.demo", "the whole idea on this machine: four hospitals train one model"),
     "version": Command("fedagent.cli.version", "print the version"),
 }
+
+
+EXIT_CODES: Final = "exit codes: " + ", ".join(f"{code} {code.name.lower()}" for code in ExitCode)
+"""The last line of ``--help``."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -50,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; {self.prog} --help shows what there is")
+        raise UsageError(NOT_UNDERSTOOD(reason=message, program=self.prog))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,10 +80,8 @@ def guarded(program: str, act: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception:
-        logging.getLogger(program).exception(
-            "this is a fault of %s: please report it with the lines above", program
-        )
-        return 1
+        logging.getLogger(program).exception("%s", coded(FAULT(program=program)))
+        return ExitCode.FAILED
     return code
 
 
@@ -102,17 +107,16 @@ def _dispatch(words: list[str]) -> int:
 
 def _find(name: str | None) -> Command:
     if name is None:
-        raise UsageError("which command? fedagent --help shows what there is")
+        raise UsageError(NO_COMMAND(program="fedagent"))
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"there is no command {name!r}; {hint}fedagent --help shows what there is")
+        raise UsageError(NOT_A_COMMAND_NEAR(name=name, near=near[0]) if near else NOT_A_COMMAND(name=name))
     return COMMANDS[name]
 
 
 def _epilog() -> str:
     lines = "\n".join(f"  {name:<9} {command.summary}" for name, command in COMMANDS.items())
-    return f"commands:\n{lines}\n\nexit codes: 0 done, 1 failed, 64 wrong usage, 69 not running, 78 wrong configuration"
+    return f"commands:\n{lines}\n\n{EXIT_CODES}"
 
 
 if __name__ == "__main__":

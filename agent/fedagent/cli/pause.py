@@ -11,6 +11,7 @@ from typing import Final
 
 from fedagent.cli import options
 from fedagent.cli.output import print_lines
+from fedagent.conditions.commands import DURATION_OUT_OF_RANGE, NOT_A_DURATION
 from fedagent.errors import UsageError
 from fedagent.site import control
 from fedagent.storage.settings import read_settings
@@ -49,10 +50,8 @@ def seconds(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not match:
-        raise UsageError(f"--for {text}: write a number and s, m, h or d, such as 30m")
+        raise UsageError(NOT_A_DURATION(given=text))
     value = float(match[1]) * _UNIT_S[match[2]]
     if not 0.0 < value <= control.LONGEST_PAUSE_S:
-        raise UsageError(
-            f"--for {text}: more than nothing and at most a year; without --for until fedagent resume"
-        )
+        raise UsageError(DURATION_OUT_OF_RANGE(given=text))
     return value

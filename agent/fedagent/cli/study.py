@@ -15,9 +15,22 @@ import tomli_w
 from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines
 from fedagent.cli.status import fetch
+from fedagent.conditions.broker import OTHER_ANSWER
+from fedagent.conditions.commands import (
+    CANNOT_REVOKE,
+    DATASETS_NOT_SEEN,
+    NO_DATASET_TO_APPROVE,
+    NO_ROUNDS_APPROVED,
+    NOT_A_DATASET_NAME,
+    NOT_A_STUDY_NAME,
+    NOTHING_TO_REVOKE,
+    WHICH_DATA,
+    WHICH_STUDY,
+)
+from fedagent.conditions.condition import Condition
 from fedagent.core.approval import Approval
 from fedagent.core.settings import Settings
-from fedagent.errors import ConfigurationError, FedagentError, UsageError
+from fedagent.errors import ConfigurationError, FedagentError, UnavailableError, UsageError
 from fedagent.site import control
 from fedagent.storage import disk
 from fedagent.storage.files import write_atomically
@@ -53,20 +66,20 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         UsageError: a name or the dataset is missing.
-        UnavailableError: the daemon is not running.
+        UnavailableError: the daemon is not running, or is of another version.
         FedagentError: the study is not known, or writing is not allowed.
     """
     settings = read_settings(arguments.config)
     if arguments.action == "list":
         return _list(arguments)
     if not arguments.name:
-        raise UsageError(f"which study? fedagent study {arguments.action} NAME")
-    name = _name(arguments.name, "study")
+        raise UsageError(WHICH_STUDY(action=arguments.action))
+    name = _name(arguments.name, NOT_A_STUDY_NAME)
     if arguments.action == "revoke":
         return _revoke(settings, name)
     answer = control.ask(Path(settings.paths.runtime), control.AskStudy(name=name))
     if not isinstance(answer, control.StudyAnswer):
-        raise FedagentError("the daemon gave an answer of another kind: is it another version? restart it")
+        raise UnavailableError(OTHER_ANSWER())
     if arguments.action == "approve":
         return _approve(settings, answer, arguments)
     if arguments.json:
@@ -78,11 +91,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _name(text: str, what: str) -> str:
+def _name(text: str, otherwise: Condition) -> str:
     try:
         return msgspec.convert(text, Name)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{text!r} is no {what}'s name: small letters, digits and hyphens") from error
+        raise UsageError(otherwise(name=text)) from error
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -101,12 +114,10 @@ def _list(arguments: argparse.Namespace) -> int:
 def _approve(settings: Settings, answer: control.StudyAnswer, arguments: argparse.Namespace) -> int:
     study = answer.study
     if not arguments.dataset:
-        raise UsageError(f"which data may it read? fedagent study approve {study.name} --dataset NAME")
+        raise UsageError(WHICH_DATA(study=study.name))
     if arguments.rounds is not None and arguments.rounds < 1:
-        raise UsageError(
-            f"--rounds {arguments.rounds}: at least 1; to end it: fedagent study revoke {study.name}"
-        )
-    _require_dataset(Path(settings.paths.datasets), _name(arguments.dataset, "dataset"))
+        raise UsageError(NO_ROUNDS_APPROVED(rounds=arguments.rounds, study=study.name))
+    _require_dataset(Path(settings.paths.datasets), _name(arguments.dataset, NOT_A_DATASET_NAME))
     approval = Approval(
         study=study.name,
         digest=answer.digest,
@@ -130,22 +141,20 @@ def _require_dataset(folder: Path, dataset: str) -> None:
     try:
         known = (folder / f"{dataset}.toml").exists()
     except OSError as error:
-        raise FedagentError(f"cannot look into {folder}: {error.strerror}; try sudo") from error
+        raise FedagentError(DATASETS_NOT_SEEN(path=folder, reason=error.strerror)) from error
     if not known:
-        raise ConfigurationError(
-            f"there is no dataset {dataset!r} in {folder}: fedagent dataset add {dataset}"
-        )
+        raise ConfigurationError(NO_DATASET_TO_APPROVE(dataset=dataset, folder=folder))
 
 
 def _revoke(settings: Settings, name: str) -> int:
     path = Path(settings.paths.approvals) / f"{name}.toml"
     try:
         if not path.exists():
-            raise FedagentError(f"study {name} is not approved here: there is nothing to revoke")
+            raise FedagentError(NOTHING_TO_REVOKE(study=name))
         disk.remove(path)
         disk.sync_folder(path.parent)
     except OSError as error:
-        raise FedagentError(f"cannot remove {path}: {error.strerror}; try sudo") from error
+        raise FedagentError(CANNOT_REVOKE(path=path, reason=error.strerror)) from error
     print_lines(f"revoked     {name}: its work here stops now")
     return 0
 

@@ -33,14 +33,14 @@ def _entry(condition: Condition) -> str:
         f"Subject: {condition.title} [{condition.code}]",
         "Defined-By: fedagent",
         "",
-        f"What is so: {_named(condition.text)}.",
+        f"What is so: {named(condition.text)}.",
     ]
     if condition.action:
-        lines.append(f"What to do: {_named(condition.action)}.")
+        lines.append(f"What to do: {named(condition.action)}.")
     return "\n".join([*lines, ""])
 
 
-def _named(template: str) -> str:
+def named(template: str) -> str:
     """The template with the name of each value in its place."""
     return "".join(_parts(template))
 

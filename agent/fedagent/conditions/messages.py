@@ -260,3 +260,16 @@ NOT_FROM_A_SITE: Final = _refused(
 NO_SUCH_CHUNKS: Final = _refused(
     "FA3605", "A site wants chunks that a model does not have", "the model does not have that many chunks"
 )
+NOT_IN_SPOOL: Final = _refused(
+    "FA3700",
+    "The aggregator wants an update that is not here",
+    "the aggregator wants chunks of {blob}, which is not in the spool",
+)
+UPDATE_SHAPE: Final = _refused(
+    "FA3701",
+    "An update is handed over in another shape",
+    "{count} descriptors, chunks of {chunk_bytes} bytes",
+)
+UPDATE_SIZE: Final = _refused(
+    "FA3702", "An update has another size than its study's", "the memfd has {size} bytes, needed are {needed}"
+)

@@ -266,6 +266,34 @@ JOB_OVER_UNSTORED: Final = _told(
     "A job is over, and the disk has no room to say so",
     "its job is over, which cannot be stored before there is room",
 )
+# --- approvals, updates and models on disk
+
+APPROVAL_IGNORED: Final = _warned(
+    "FA7700", "An approval does not count", "this approval does not count: {reason}"
+)
+UPDATE_TOO_LATE: Final = _told(
+    "FA7701",
+    "An update came after its job was over",
+    "study {study}: an update of round {round} was dropped: its job was over",
+)
+NOT_ITS_UPDATE: Final = _warned(
+    "FA7702",
+    "The trainer handed over what is no update of its study",
+    "it was closed: what it handed over for study {study} is no update of it: {reason}",
+)
+JOB_WITHOUT_ITS_MODEL: Final = Condition(
+    "FA7703",
+    "The model of a job is gone from the disk",
+    "the model {model} is gone from the disk",
+    "systemctl restart fedagent fetches it anew",
+)
+STATE_UNREADABLE: Final = Condition(
+    "FA7704",
+    "The site's state cannot be read",
+    "the site's state cannot be read: {reason}",
+    "restore it from a backup, or remove it and join anew",
+)
+
 # --- the daemon
 
 DISPLACED: Final = Condition(

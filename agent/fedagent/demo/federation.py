@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 import tomli_w
 
+from fedagent.conditions.commands import DID_NOT_COME
 from fedagent.demo.broker import Broker, MosquittoProgram, free_port
 from fedagent.demo.hospital import Hospital
 from fedagent.demo.processes import Program, Programs, call, module
@@ -124,7 +125,7 @@ class Federation:
         while not happened():
             self.programs.check()
             if monotonic() > end:
-                raise FedagentError(f"{what} did not come in {limit_s:g} s; the logs are in {self.folder}")
+                raise FedagentError(DID_NOT_COME(what=what, limit_s=limit_s, folder=self.folder))
             pace.wait(POLL_S)
 
     def approve_everywhere(self, limit_s: float = 60.0) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 
+from fedagent.conditions.commands import DEMO_COMMAND_FAILED, DEMO_COMMAND_SLOW, DEMO_PROGRAM_ENDED
 from fedagent.errors import FedagentError
 
 END_S: Final = 15.0
@@ -50,9 +51,8 @@ class Program:
         """
         code = self._process.poll()
         if code is not None:
-            raise FedagentError(
-                f"{self.name} ended with {code}: {last_line(self.log)} (all of it in {self.log})"
-            )
+            said = DEMO_PROGRAM_ENDED(program=self.name, code=code, reason=last_line(self.log), log=self.log)
+            raise FedagentError(said)
 
     def kill(self) -> None:
         """Ends it as a power failure would."""
@@ -127,10 +127,10 @@ def call(words: Sequence[str], *, environment: Mapping[str, str] | None = None) 
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise FedagentError(f"{' '.join(words[2:5])} did not end in {COMMAND_S:g} s") from error
+        raise FedagentError(DEMO_COMMAND_SLOW(command=" ".join(words[2:5]), limit_s=COMMAND_S)) from error
     if done.returncode:
         said = done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["it said nothing"]
-        raise FedagentError(f"{' '.join(words[2:5])} failed: {said[-1]}")
+        raise FedagentError(DEMO_COMMAND_FAILED(command=" ".join(words[2:5]), reason=said[-1]))
     return done.stdout
 
 

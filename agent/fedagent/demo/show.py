@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 from rich.console import Console
 
+from fedagent.conditions.commands import DEMO_NOT_ENDED, HOSPITAL_SILENT
 from fedagent.demo.broker import find_mosquitto
 from fedagent.demo.federation import Federation, MetricRow, template
 from fedagent.demo.hospital import DATASET, Hospital
@@ -115,7 +116,7 @@ def _run(folder: Path, options: Options, console: Console) -> tuple[Result, str]
 
 def _site(name: str, status: SiteStatus | None, rows: Sequence[MetricRow], references: References) -> SiteRow:
     if status is None:
-        raise FedagentError(f"{name} does not answer any more; run again with --keep and read its log")
+        raise FedagentError(HOSPITAL_SILENT(hospital=name))
     return SiteRow(
         name=name,
         rows=max(study.rows for study in status.studies),
@@ -155,9 +156,7 @@ def _watch(federation: Federation, options: Options, console: Console) -> None:
         while not federation.ended():
             federation.programs.check()
             if monotonic() > end:
-                raise FedagentError(
-                    f"the study did not end in {LIMIT_S:g} s; run again with --keep and read the logs"
-                )
+                raise FedagentError(DEMO_NOT_ENDED(limit_s=LIMIT_S))
             clinic.look(progress.update(federation.hospitals), for_s=REDRAW_S)
         progress.update(federation.hospitals)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from fedagent.conditions.commands import DEMO_PATIENTS
 from fedagent.errors import UsageError
 
 LEAST_ROWS: Final = 30
@@ -64,9 +65,7 @@ def deal(rows: Sequence[Row], hospitals: int, seed: int) -> list[list[Row]]:
     )
     most = min(len(rows) // LEAST_ROWS, len(malignant) // LEAST_OF_CLASS, len(benign) // LEAST_OF_CLASS)
     if not 1 <= hospitals <= most:
-        raise UsageError(
-            f"the demo's {len(rows)} patients are enough for 1 to {most} hospitals, not for {hospitals}"
-        )
+        raise UsageError(DEMO_PATIENTS(patients=len(rows), most=most, hospitals=hospitals))
     dealt = []
     for size, ill in zip(*_plan(len(rows), len(malignant), hospitals), strict=True):
         own = [malignant.pop() for _ in range(ill)] + [benign.pop() for _ in range(size - ill)]

@@ -271,7 +271,7 @@ class Daemon:
                 self._save(after, owed, mail)
             except NoSpaceError:
                 if any(isinstance(command, do.StopJob | do.CloseTrainer) for command in commands):
-                    self._hosting.dismiss(JOB_OVER_UNSTORED().text)
+                    self._hosting.dismiss(JOB_OVER_UNSTORED())
                 raise
         elif store.changed(self._saved, after) and not self._shortage.waits(_STATE):
             self._try_to_save(after)

@@ -7,8 +7,10 @@ Rule: a file that is wrong approves nothing, and is said once.
 import logging
 from pathlib import Path
 
+from fedagent.conditions.site import APPROVAL_IGNORED
 from fedagent.core.approval import Approval
 from fedagent.errors import ConfigurationError
+from fedagent.journal import tell
 from fedagent.storage.settings import read_approval
 
 log = logging.getLogger(__name__)
@@ -32,7 +34,7 @@ class ApprovalFolder:
             try:
                 approval = read_approval(self._folder, study)
             except ConfigurationError as error:
-                log.warning("this approval does not count: %s", error)
+                tell(log, APPROVAL_IGNORED(reason=error), study=study)
                 continue
             if approval is not None:
                 found[study] = approval

@@ -15,9 +15,13 @@ from typing import Final
 import msgspec
 
 from fedagent.channel import check_sealed, close_all
+from fedagent.conditions.condition import Said
+from fedagent.conditions.messages import UPDATE_SHAPE, UPDATE_SIZE
+from fedagent.conditions.site import NOT_ITS_UPDATE, UPDATE_TOO_LATE
 from fedagent.core import events as on
 from fedagent.core.settings import Settings
 from fedagent.errors import NoSpaceError, WireError
+from fedagent.journal import tell
 from fedagent.launch.trainer import Trainer, TrainerCame, TrainerEvent, TrainerFrame, TrainerGone
 from fedagent.security.blob import ciphertext_bytes
 from fedagent.storage.blobs import BlobFolder
@@ -164,11 +168,11 @@ class Hosting:
             self._closing.add(trainer)
             trainer.close()
 
-    def dismiss(self, text: str) -> None:
+    def dismiss(self, said: Said) -> None:
         """Ends supervisor and worker, if there are any; the core is told as if they had ended by themselves."""
         if self._trainer is not None:
             self.close()
-            self._on_news(on.TrainerLost(text=text))
+            self._on_news(on.TrainerLost(text=said.text))
 
     async def wait_closed(self) -> None:
         """Nothing of any trainer is left."""
@@ -198,16 +202,15 @@ class Hosting:
     def _take(self, sealed: JobSealed, descriptors: tuple[int, ...]) -> None:
         due = self._due
         if due is None or (sealed.study, sealed.round) != (due.study, due.round):
-            log.info("dropped an update of study %s, round %d: its job was over", sealed.study, sealed.round)
+            late = UPDATE_TOO_LATE(study=sealed.study, round=sealed.round)
+            tell(log, late, study=sealed.study, round=sealed.round)
             close_all(descriptors)
             return
         try:
             _check(sealed, descriptors, due)
         except WireError as error:
             close_all(descriptors)
-            self.dismiss(
-                f"it was closed: what it handed over for study {due.study} is no update of it: {error}"
-            )
+            self.dismiss(NOT_ITS_UPDATE(study=due.study, reason=error))
             return
         self._due = None
         self._sealed.put_nowait((sealed, descriptors))
@@ -228,11 +231,11 @@ def _due(announcement: Announcement) -> _Due:
 def _check(sealed: JobSealed, descriptors: tuple[int, ...], due: _Due) -> None:
     """Raises ``WireError`` where it is not as the study makes it."""
     if sealed.chunk_bytes != due.chunk_bytes or len(descriptors) != (due.size_bytes > 0):
-        raise WireError(f"{len(descriptors)} descriptors, chunks of {sealed.chunk_bytes} bytes", "descriptor")
+        raise WireError(UPDATE_SHAPE(count=len(descriptors), chunk_bytes=sealed.chunk_bytes), "descriptor")
     for descriptor in descriptors:
         size = check_sealed(descriptor, due.size_bytes)
         if size != due.size_bytes:
-            raise WireError(f"the memfd has {size} bytes, needed are {due.size_bytes}", "descriptor")
+            raise WireError(UPDATE_SIZE(size=size, needed=due.size_bytes), "descriptor")
 
 
 def _chunks(descriptor: int, chunk_bytes: int) -> Iterator[bytes]:

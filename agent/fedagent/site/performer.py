@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from sqlite3 import Connection
 from typing import assert_never
 
+from fedagent.conditions.site import JOB_WITHOUT_ITS_MODEL
 from fedagent.core import commands as do
 from fedagent.core.state import AgentState
 from fedagent.errors import StorageError
@@ -96,9 +97,7 @@ class Performer:
             case do.GiveJob(job=job, model=model):
                 path = self._blobs.path(model)
                 if path is None:
-                    raise StorageError(
-                        f"the model {model.hex()[:12]} is gone from the disk: start again to fetch it anew"
-                    )
+                    raise StorageError(JOB_WITHOUT_ITS_MODEL(model=model.hex()[:12]))
                 self._hosting.give(job, path, state.studies[job.study].announcement)
             case do.StopJob(study=study, erase=erase):
                 self._hosting.stop_job(study, erase=erase)

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from fedagent.conditions.site import STATE_UNREADABLE
 from fedagent.core.state import AgentState, Record, StudyState
 from fedagent.errors import StorageError
 from fedagent.storage.database import Database
@@ -56,9 +57,7 @@ def load(database: Database) -> tuple[dict[str, StudyState], Record]:
         studies = {name: msgspec.msgpack.decode(state, type=StudyState) for name, state in rows}
         return studies, msgspec.msgpack.decode(record[0], type=Record) if record else Record()
     except (sqlite3.Error, msgspec.DecodeError) as error:
-        raise StorageError(
-            f"the site's state cannot be read: {error}; restore it, or remove it and join anew"
-        ) from error
+        raise StorageError(STATE_UNREADABLE(reason=error)) from error
 
 
 def save(connection: sqlite3.Connection, before: AgentState, after: AgentState) -> None:

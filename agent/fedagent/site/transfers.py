@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+from fedagent.conditions.messages import NOT_IN_SPOOL
 from fedagent.errors import NoSpaceError, WireError
 from fedagent.storage.blobs import BlobFolder
 from fedagent.storage.shortage import Shortage
@@ -111,7 +112,7 @@ class Transfers:
         known = self._uploads.get(study)
         path = self._folder.path(digest)
         if path is None:
-            raise WireError(f"the aggregator wants chunks of {digest.hex()[:12]}, which is not in the spool")
+            raise WireError(NOT_IN_SPOOL(blob=digest.hex()[:12]))
         if known is None or known[0] != digest:
             upload = Upload(
                 digest, manifest, path, study=study, site=self._site, link=self._link, window=self._window

@@ -367,7 +367,7 @@ def test_a_fault_of_ours_is_1_and_asks_for_a_report(
 
     monkeypatch.setattr("fedagent.cli.aggregator_study.study_digest", broken)
     assert centre.run("study", "check", str(centre.study)) == 1
-    assert "this is a fault of fedaggregator: please report it" in caplog.text
+    assert "this is a fault of fedaggregator; please report it" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
 

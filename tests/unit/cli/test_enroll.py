@@ -153,7 +153,7 @@ Make = Callable[[Site, Authority], bytes]
         (for_another_key, "another private key"),
         (of_another_centre, "the authority did not sign"),
         (expired, "is valid only from|expired at"),
-        (for_another_name, r"for 'clinic-a', site\.name is 'clinic-b'"),
+        (for_another_name, r"of 'clinic-a', but site\.name is 'clinic-b'"),
         (nothing, "cannot be used"),
     ],
 )

@@ -24,7 +24,7 @@ def words(line: str, config: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        pytest.param("", "which command?", id="no command"),
+        pytest.param("", "no command is given; fedagent --help", id="no command"),
         pytest.param("statsu", "there is no command 'statsu'; did you mean 'status'?", id="almost a command"),
         pytest.param("frobnicate", "there is no command 'frobnicate'; fedagent --help", id="no such command"),
         pytest.param("--bogus", "unrecognized arguments: --bogus", id="an option of nothing"),
@@ -112,7 +112,7 @@ def test_a_fault_of_ours_is_1_and_asks_for_a_report(
 
     monkeypatch.setattr("fedagent.cli.version.run", broken)
     assert main(["version"]) == 1
-    assert "this is a fault of fedagent: please report it" in caplog.text
+    assert "this is a fault of fedagent; please report it" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -130,7 +130,7 @@ def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
     text = helped(capsys)
     for name, command in COMMANDS.items():
         assert re.search(rf"^  {name} +{re.escape(command.summary)}$", text, flags=re.MULTILINE)
-    assert "64 wrong usage, 69 not running, 78 wrong configuration" in text
+    assert "exit codes: 0 done, 1 failed, 64 usage, 69 unavailable, 78 configuration\n" in text
     assert text.startswith("usage: fedagent COMMAND [OPTION ...]\n")
 
 

@@ -113,8 +113,8 @@ def test_an_answer_of_another_kind_is_another_version(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operator, "answer", lambda *_: (control.Done(text="?"), None))
-    assert run(config, "show", NAME) == 1
-    assert "is it another version? restart it" in capsys.readouterr().err
+    assert run(config, "show", NAME) == 69
+    assert "is it of another version? restart it [FA4606]" in capsys.readouterr().err
 
 
 # --- approve ------------------------------------------------------------------------------------------------------------
@@ -158,10 +158,10 @@ def test_an_approval_names_who_gave_it(
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        pytest.param([], 64, "which data may it read? fedagent study approve heart-1 --dataset NAME", id="no dataset"),
+        pytest.param([], 64, "it is not said which data study heart-1 may read; fedagent study approve heart-1 --dataset NAME", id="no dataset"),
         pytest.param(["--dataset", "oncology"], 78, "there is no dataset 'oncology'", id="no such dataset"),
-        pytest.param(["--dataset", "../cardiology"], 64, "'../cardiology' is no dataset's name", id="a path"),
-        pytest.param(["--dataset", "cardiology", "--rounds", "0"], 64, "--rounds 0: at least 1", id="no round"),
+        pytest.param(["--dataset", "../cardiology"], 64, "'../cardiology' cannot be a dataset's name", id="a path"),
+        pytest.param(["--dataset", "cardiology", "--rounds", "0"], 64, "--rounds 0: must be at least 1; to end the study here: fedagent study revoke heart-1", id="no round"),
     ],
 )  # fmt: skip
 def test_an_approval_that_makes_no_sense_is_not_given(
@@ -176,8 +176,8 @@ def test_an_approval_that_makes_no_sense_is_not_given(
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        pytest.param([], "which study? fedagent study {} NAME", id="none"),
-        pytest.param(["../../etc/passwd"], "'../../etc/passwd' is no study's name", id="a path"),
+        pytest.param([], "no study is named; fedagent study {} NAME", id="none"),
+        pytest.param(["../../etc/passwd"], "'../../etc/passwd' cannot be a study's name", id="a path"),
     ],
 )
 def test_a_study_must_be_named(
