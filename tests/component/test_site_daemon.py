@@ -32,6 +32,7 @@ class Site:
         self.settings = with_certificate(self.clinic, folder, name)
         self.daemon = Daemon(self.settings, self.clinic.config)
         self._sequence = 0
+        self.heard = b""
 
     def restart(self) -> None:
         self.daemon._database.close()
@@ -40,6 +41,7 @@ class Site:
     def hears(self, topic: str, body: bytes, sequence: int | None = None) -> None:
         self._sequence += 1
         payload = sign(body, topic=topic, sequence=sequence or self._sequence, signer=self.clinic.aggregator)
+        self.heard = payload
         self.daemon._put(Arrived(topic=topic, payload=payload, mid=1, qos=1))
         self.daemon._take(self.daemon._inbox.get_nowait())
 
