@@ -5,8 +5,8 @@ Rule: everything it says is in the table of conditions; it needs no daemon and n
 """
 
 import argparse
-import difflib
-from typing import TYPE_CHECKING
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -14,12 +14,14 @@ from fedagent.cli import options
 from fedagent.cli.output import print_json, print_lines
 from fedagent.conditions.catalog import named
 from fedagent.conditions.commands import NO_SUCH_CODE
-from fedagent.conditions.condition import Condition, ExitCode
+from fedagent.conditions.condition import Condition, ExitCode, Severity
 from fedagent.conditions.table import TABLE
 from fedagent.errors import UsageError
 
 if TYPE_CHECKING:
     from fedagent.cli.aggregator_options import Commands
+
+_AREA: Final = len("FA1")
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +30,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         text: what is so; each value has its name in its place.
         action: what to do, empty where nothing is to be done.
-        exit_code: of a command that ends with it.
+        exit_code: of a command that ends with it; none does with what is only told.
     """
 
     code: str
@@ -36,7 +38,7 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     action: str
     severity: str
-    exit_code: int
+    exit_code: int | None
 
 
 def add_commands(commands: "Commands") -> None:
@@ -84,7 +86,7 @@ def explained(condition: Condition) -> Explained:
         text=named(condition.text),
         action=named(condition.action),
         severity=condition.severity.name.lower(),
-        exit_code=condition.exit_code,
+        exit_code=None if condition.severity is Severity.INFO else condition.exit_code,
     )
 
 
@@ -92,17 +94,22 @@ def _find(given: str) -> Condition:
     """The condition of that code, also where it is given as the log has it: in brackets."""
     code = given.strip("[]").upper()
     if code not in TABLE:
-        (near,) = difflib.get_close_matches(code, TABLE, n=1, cutoff=0.0)
-        raise UsageError(NO_SUCH_CODE(code=given, near=near))
+        raise UsageError(NO_SUCH_CODE(code=given, near=max(TABLE, key=lambda each: _likeness(each, code))))
     return TABLE[code]
 
 
+def _likeness(known: str, given: str) -> tuple[float, bool]:
+    """How alike two codes are; where that is a draw the same area counts."""
+    return SequenceMatcher(None, known, given).ratio(), known[:_AREA] == given[:_AREA]
+
+
 def _lines(found: Explained) -> list[str]:
-    name = ExitCode(found.exit_code).name.lower()
+    code = found.exit_code
+    ends = [] if code is None else [f"exit code   {code} ({ExitCode(code).name.lower()})"]
     return [
         f"{found.code}      {found.title}",
         f"what is so  {found.text}",
         f"what to do  {found.action or 'nothing'}",
         f"severity    {found.severity}",
-        f"exit code   {found.exit_code} ({name})",
+        *ends,
     ]

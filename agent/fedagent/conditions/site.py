@@ -280,6 +280,7 @@ NOT_ITS_UPDATE: Final = _warned(
     "FA7702",
     "The trainer handed over what is no update of its study",
     "it was closed: what it handed over for study {study} is no update of it: {reason}",
+    "tell the study's contact",
 )
 JOB_WITHOUT_ITS_MODEL: Final = Condition(
     "FA7703",
