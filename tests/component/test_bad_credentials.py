@@ -89,7 +89,11 @@ class Place:
     def run(self) -> int:
         if self.program == "site":
             return site_program.main(["run", "--config", str(self.config)])
-        return aggregator_program.main(["run", "--config", str(self.config)])
+        before = os.umask(0o077)  # as the program sets it, for all that its process writes
+        try:
+            return aggregator_program.main(["run", "--config", str(self.config)])
+        finally:
+            os.umask(before)
 
 
 class Case(NamedTuple):
