@@ -105,7 +105,7 @@ def test_a_pause_over_a_whole_round() -> None:
 
 
 def test_a_broker_that_lost_everything_costs_one_exchange() -> None:
-    state, _ = play(scenes.sending(), [on.Connected(), (5, on.Disconnected(reason="reset"))])
+    state, _ = play(scenes.sending(), [on.Connected(), (5, scenes.OFFLINE)])
     again = ["follow study heart-1", *GREETINGS]
     state, _ = play(state, [(9, on.Connected())], expect=again)
     state, _ = play(state, [(9, heard(announcement())), (9, scenes.grant())], expect=["grant heart-1"])

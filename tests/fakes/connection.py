@@ -88,7 +88,8 @@ class Connection:
     def wait_ended(self) -> str:
         if self.ending is None:
             assert gone(self.child.pidfd), "the supervisor does not end"
-            self.ending = self.child.reap()
+            code = self.child.reap()
+            self.ending = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
         return self.ending
 
     def worker_gone(self) -> bool:

@@ -49,7 +49,7 @@ class Daemon:
         while True:
             event = await asyncio.wait_for(self.events.get(), TIMEOUT_S)
             if isinstance(event, TrainerGone):
-                return event.text
+                return event.reason.text
             if isinstance(event, TrainerFrame):
                 close_all(event.descriptors)
 

@@ -14,6 +14,7 @@ from typing import Final, cast
 import msgspec
 from typing_extensions import override
 
+from fedagent.conditions.trainer import TRAINER_KILLED
 from fedagent.core import events as on
 from fedagent.core.agent import AnyEvent
 from fedagent.core.approval import Approval, objection
@@ -164,7 +165,7 @@ class MemoryHosting(Hosting):
 
     def _die(self) -> None:
         self.close()
-        self._on_news(on.TrainerLost(text="killed by signal 9"))
+        self._on_news(on.TrainerLost(reason=TRAINER_KILLED(signal="SIGKILL")))
 
     def _objection(self, announcement: m.Announcement) -> str:
         study = announcement.study

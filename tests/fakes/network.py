@@ -13,6 +13,8 @@ from typing import Final
 import msgspec
 import pytest
 
+from fedagent.conditions.broker import BROKER_CLOSED
+from fedagent.conditions.condition import Said
 from fedagent.errors import WireError
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.envelope import Verified
@@ -96,7 +98,7 @@ class NetworkLink:
             queue = self._network.session(self.name).queue
             queue[:] = [each for each in queue if each.number != event.mid & 0xFFFF]
 
-    def renew(self, reason: str) -> None:
+    def renew(self, reason: Said) -> None:
         self._network.cut(self.name)
 
     async def run(self) -> None:
@@ -164,7 +166,7 @@ class Network:
         link = self.links.get(name)
         if link is not None and link.connected:
             self._lose(link)
-            link.on_event(Disconnected(reason="cut"))
+            link.on_event(Disconnected(reason=BROKER_CLOSED(where="broker:8883")))
 
     def wipe(self) -> None:
         """The broker dies and forgets all that it had."""

@@ -10,8 +10,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from fedagent.conditions.broker import CONNECTION_REFUSED
 from fedagent.conditions.condition import Said
 from fedagent.conditions.site import CPU_BUSY, MEMORY_SHORT
+from fedagent.conditions.trainer import TRAINER_KILLED
 from fedagent.core import agent
 from fedagent.core import commands as do
 from fedagent.core import events as on
@@ -229,7 +231,8 @@ def ending(number: int = 2) -> on.MessageArrived:
 
 
 CHECKPOINTED: Final = on.TrainerSaid(frame=frames.CheckpointDone(step=8))
-LOST: Final = on.TrainerLost(text="killed by signal 9")
+LOST: Final = on.TrainerLost(reason=TRAINER_KILLED(signal="SIGKILL"))
+OFFLINE: Final = on.Disconnected(reason=CONNECTION_REFUSED(where="broker:8883"))
 
 
 # --- scripts --------------------------------------------------------------------------------------------------------

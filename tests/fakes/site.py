@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from fedagent.conditions.broker import BROKER_CLOSED
+from fedagent.conditions.condition import Said
 from fedagent.security.blob import BlobCipher, new_blob_key
 from fedagent.security.certificates import Signer, Trust
 from fedagent.security.mail import open_mail, seal
@@ -40,7 +42,7 @@ class MemoryLink:
         self.retained: dict[str, bytes] = {}
         self.subscribed: list[str] = []
         self.acknowledged: list[int] = []
-        self.renewals: list[str] = []
+        self.renewals: list[Said] = []
         self.sites: list[FakeSite] = []
         self.changed = asyncio.Event()
         self._sent = 0
@@ -71,7 +73,7 @@ class MemoryLink:
         """The broker is gone, with all that it held."""
         self.connected = False
         self.retained.clear()
-        self._on_event(Disconnected(reason="cut"))
+        self._on_event(Disconnected(reason=BROKER_CLOSED(where="broker:8883")))
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         if not self.connected:
@@ -93,7 +95,7 @@ class MemoryLink:
         self.acknowledged.append(event.mid)
         self.changed.set()
 
-    def renew(self, reason: str) -> None:
+    def renew(self, reason: Said) -> None:
         self.renewals.append(reason)
 
     def up(self, topic: str, payload: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedagent.channel import close_all
+from fedagent.conditions.trainer import TRAINER_EXITED
 from fedagent.launch import child
 from fedagent.launch.trainer import Trainer, TrainerCame, TrainerEvent, TrainerFrame, TrainerGone
 from fedagent.trainer.groups import parse_mountinfo
@@ -114,7 +115,7 @@ def test_the_worker_is_frozen_thawed_and_killed_by_its_cgroup(clinic: Clinic, un
         wait_for(unit / "work", "populated 0")
         while not isinstance(event := await next_event(events), TrainerGone):
             pass
-        assert event.text == "the trainer ended (exit status 0)"
+        assert event.reason == TRAINER_EXITED(status=0)
         await trainer.wait_closed()
 
     asyncio.run(scene())

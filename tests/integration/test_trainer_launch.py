@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from fedagent.channel import close_all
+from fedagent.conditions.trainer import TRAINER_EXITED, TRAINER_KILLED
 from fedagent.launch import child, trainer
 from fedagent.wire import frames
 from fedagent.wire.messages import RoundKind
@@ -130,7 +131,7 @@ def test_close_ends_all_and_says_so_once(
             await held.trainer.wait_closed()
             assert gone(worker)
             os.close(worker)
-            assert await held.gone() == "closed by the daemon (exit status 0)"
+            assert await held.gone() == str(TRAINER_EXITED(status=0))
             assert held.events.empty()
             held.trainer.send(frames.CheckpointNow())  # nobody is there: nothing happens
             held.trainer.freeze()
@@ -149,7 +150,7 @@ def test_a_killed_worker_ends_the_trainer(clinic: Clinic, monkeypatch: pytest.Mo
             await held.frame(frames.JobProgress)
             held.trainer.freeze()
             held.trainer.kill_worker()
-            assert await held.gone() == "the trainer ended (exit status 0)"
+            assert await held.gone() == str(TRAINER_EXITED(status=0))
 
     play(scene())
 
@@ -164,7 +165,7 @@ def test_a_killed_supervisor_leaves_nothing(clinic: Clinic, monkeypatch: pytest.
             await held.frame(frames.JobProgress)
             grandchild = os.pidfd_open(int((clinic.state / "child.pid").read_text(encoding="ascii")))
             psutil.Process(held.ready.supervisor_pid).kill()
-            assert await held.gone() == "the trainer ended (killed by SIGKILL)"
+            assert await held.gone() == str(TRAINER_KILLED(signal="SIGKILL"))
             assert gone(grandchild)
             os.close(grandchild)
 
@@ -176,7 +177,7 @@ def test_a_trainer_that_cannot_start_is_gone(clinic: Clinic) -> None:
 
     async def scene() -> None:
         async with daemon(clinic) as held:
-            assert await held.gone() == "the trainer ended (exit status 78)"
+            assert await held.gone() == str(TRAINER_EXITED(status=78))
 
     play(scene())
 
@@ -190,7 +191,7 @@ def test_a_trainer_that_does_not_end_by_itself_is_killed(
     async def scene() -> None:
         async with daemon(clinic) as held:
             held.trainer.close()
-            assert await held.gone() == "closed by the daemon (killed by SIGKILL)"
+            assert await held.gone() == str(TRAINER_KILLED(signal="SIGKILL"))
 
     play(scene())
 
@@ -202,7 +203,7 @@ def test_a_trainer_that_says_nothing_is_given_up(clinic: Clinic, monkeypatch: py
 
     async def scene() -> None:
         async with daemon(clinic) as held:
-            assert (await held.gone()).startswith("the trainer gave no sign of life")
+            assert await held.gone() == "no trainer came within 0.1 s; see journalctl -u fedagent-trainer"
 
     play(scene())
 

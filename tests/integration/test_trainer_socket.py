@@ -29,7 +29,10 @@ def by_socket(clinic: Clinic, path: Path, launch: str = "socket") -> Settings:
 def test_without_a_socket_the_trainer_is_gone_at_once(clinic: Clinic) -> None:
     async def scene() -> None:
         async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock")) as held:
-            assert (await held.gone()).startswith("no trainer could be started: No such file")
+            assert await held.gone() == (
+                f"no trainer could be started: {clinic.folder / 'none.sock'}: No such file or directory; "
+                "systemctl start fedagent-trainer.socket"
+            )
 
     play(scene())
 
@@ -52,7 +55,10 @@ def test_a_service_never_falls_back_to_a_child(clinic: Clinic, monkeypatch: pyte
 
     async def scene() -> None:
         async with daemon(clinic, by_socket(clinic, clinic.folder / "none.sock", "auto")) as held:
-            assert (await held.gone()).startswith("no trainer could be started: No such file")
+            assert await held.gone() == (
+                f"no trainer could be started: {clinic.folder / 'none.sock'}: No such file or directory; "
+                "systemctl start fedagent-trainer.socket"
+            )
 
     play(scene())
 
@@ -66,7 +72,7 @@ def test_a_refused_connection_is_gone(clinic: Clinic) -> None:
             listener.listen()
             async with daemon(clinic, by_socket(clinic, path)) as held:
                 listener.accept()[0].close()  # as systemd does beyond MaxConnections=
-                assert await held.gone() == "the trainer ended"
+                assert await held.gone() == "the trainer ended; see journalctl -u fedagent-trainer"
 
     play(scene())
 
@@ -87,7 +93,7 @@ def test_a_service_that_could_not_be_paused_is_not_used(
             async with daemon(clinic, by_socket(clinic, path, "auto")) as held:
                 channel = FrameChannel(listener.accept()[0])
                 channel.send(ready, [0])
-                assert "cannot be paused" in await held.gone()
+                assert "cannot be paused: its service has no cgroup v2" in await held.gone()
                 channel.close()
 
     play(scene())
@@ -111,7 +117,7 @@ def test_frames_wait_for_room_and_keep_their_order(clinic: Clinic) -> None:
                     received = await receive(channel)
                     assert received.study == f"study-{index}"
                 channel.close()
-                assert await held.gone() == "the trainer ended"
+                assert await held.gone() == "the trainer ended; see journalctl -u fedagent-trainer"
 
     play(scene())
 

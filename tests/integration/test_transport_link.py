@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fedagent.conditions.broker import TOO_MUCH_AT_ONCE
 from fedagent.core.settings import BrokerSettings
 from fedagent.demo.broker import MosquittoProgram
 from fedagent.errors import TransportError
@@ -100,8 +101,8 @@ async def test_a_renewed_connection_brings_what_was_dropped(
             await site.settled()
             aggregator.link.publish(DOWN, b"dropped")
             await site.next(Arrived)
-            site.link.renew("it did not fit")
-            assert (await site.disconnected()).reason == "it did not fit"
+            site.link.renew(TOO_MUCH_AT_ONCE())
+            assert (await site.disconnected()).reason == TOO_MUCH_AT_ONCE()
             assert (await site.arrived()).payload == b"dropped"
 
 
@@ -136,11 +137,11 @@ async def test_a_killed_broker_is_found_again_and_the_outage_told_in_words(
     site, _ = parties(centre)
     broker = centre.broker(mosquitto)
     async with running(site):
-        assert "refused the connection" in (await site.disconnected()).reason
+        assert "refused the connection" in (await site.disconnected()).reason.text
         with broker:
             await site.connected()
             broker.kill()
-            assert "closed the connection" in (await site.disconnected()).reason
+            assert "closed the connection" in (await site.disconnected()).reason.text
             assert not site.link.connected
             site.link.publish(UP, b"dropped")
             assert site.link.unacknowledged == 0
@@ -257,7 +258,7 @@ async def test_a_broker_with_a_foreign_certificate_is_not_accepted(
     site = Party(foreign, "clinic-a")
     with centre.broker(mosquitto):
         async with running(site):
-            assert "certificate of the broker" in (await site.disconnected()).reason
+            assert "certificate of the broker" in (await site.disconnected()).reason.text
 
 
 @in_loop
@@ -272,7 +273,7 @@ async def test_a_certificate_that_the_broker_does_not_accept_is_named_as_ours(
     site = Party(settings, "clinic-a")
     with centre.broker(mosquitto):
         async with running(site):
-            assert "did not accept our certificate" in (await site.disconnected()).reason
+            assert "did not accept our certificate" in (await site.disconnected()).reason.text
 
 
 @in_loop
@@ -284,7 +285,7 @@ async def test_a_renewed_certificate_is_used_without_a_restart(
     good = replace(settings.key, b"half written")
     with centre.broker(mosquitto):
         async with running(site):
-            assert "broker.certificate" in (await site.disconnected()).reason
+            assert "broker.certificate" in (await site.disconnected()).reason.text
             replace(settings.key, good)
             await site.connected()
 
@@ -317,7 +318,7 @@ async def test_a_broker_that_hangs_is_noticed(
             await site.connected()
             os.kill(broker.pid, signal.SIGSTOP)
             try:
-                assert "does not answer" in (await site.disconnected()).reason
+                assert "does not answer" in (await site.disconnected()).reason.text
             finally:
                 os.kill(broker.pid, signal.SIGCONT)
             await site.connected()
@@ -342,7 +343,7 @@ async def test_a_tls_server_that_is_no_broker_is_told(
     server = await asyncio.start_server(chat, "127.0.0.1", centre.port, ssl=context)
     site, _ = parties(centre)
     async with server, running(site):
-        assert "does not speak MQTT 5" in (await site.disconnected()).reason
+        assert "does not speak MQTT 5" in (await site.disconnected()).reason.text
 
 
 @in_loop
@@ -367,7 +368,7 @@ async def test_a_server_that_speaks_no_tls_is_told(centre: Centre) -> None:
     server = await asyncio.start_server(chat, "127.0.0.1", centre.port)
     site, _ = parties(centre)
     async with server, running(site):
-        assert "TLS" in (await site.disconnected()).reason
+        assert "TLS" in (await site.disconnected()).reason.text
 
 
 @in_loop
@@ -378,4 +379,4 @@ async def test_a_name_that_does_not_exist_is_told(centre: Centre) -> None:
     )
     site = Party(wrong, "clinic-a")
     async with running(site):
-        assert "broker.invalid was not found" in (await site.disconnected()).reason
+        assert "broker.invalid was not found" in (await site.disconnected()).reason.text

@@ -39,23 +39,6 @@ VIEWS = frozenset({
 })  # fmt: skip
 """Headings, labels, help and files for other programs: what a person asked for. Their errors are conditions like everybody's."""
 
-PENDING: frozenset[str] = frozenset({
-    "launch/child.py",
-    "launch/trainer.py",
-    "storage/blobs.py",
-    "storage/database.py",
-    "storage/settings.py",
-    "transport/collect.py",
-    "transport/connect.py",
-    "transport/download.py",
-    "transport/mailbox.py",
-    "transport/mqtt.py",
-    "transport/outbox.py",
-    "transport/shared.py",
-    "transport/tls.py",
-})  # fmt: skip
-"""Modules whose texts still have to move into the table."""
-
 
 def name(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
@@ -129,11 +112,7 @@ def fields(each: Condition) -> set[str]:
 
 @pytest.mark.parametrize("path", [pytest.param(path, id=name(path)) for path in MODULES])
 def test_no_text_for_a_person_stands_outside_the_table(path: Path) -> None:
-    found = outside_the_table(path)
-    if name(path) in PENDING:
-        assert found != [], f"{name(path)} is done: take it out of PENDING"
-    else:
-        assert found == []
+    assert outside_the_table(path) == []
 
 
 def test_the_check_finds_text_that_stands_outside(tmp_path: Path) -> None:

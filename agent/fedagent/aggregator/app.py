@@ -290,7 +290,7 @@ class Aggregator:
     def _put(self, item: Item) -> None:
         if isinstance(item, Arrived):
             if self._waiting >= WAITING:
-                self._link.renew(TOO_MUCH_AT_ONCE().text)
+                self._link.renew(TOO_MUCH_AT_ONCE())
                 return
             self._waiting += 1
         self._inbox.put_nowait(item)

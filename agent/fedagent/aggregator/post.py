@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from fedagent import VERSION
+from fedagent.conditions.condition import Said
 from fedagent.errors import TransportError
 from fedagent.journal import tell
 from fedagent.transport import link as transport
@@ -39,7 +40,7 @@ class Link(transport.Link, Protocol):
         """The broker may forget this message."""
         ...
 
-    def renew(self, reason: str) -> None:
+    def renew(self, reason: Said) -> None:
         """Breaks the connection: the broker sends again what was not acknowledged."""
         ...
 

@@ -59,6 +59,36 @@ OVER_BUDGET: Final = Condition(
     "models and updates take {used_mib} MiB in {folder}, and {needed_mib} MiB more are above their budget of {budget_mib} MiB",
     "raise transfer.blob_budget_mib, or wait for the rounds that need them to end",
 )
+CANNOT_USE: Final = Condition(
+    "FA1101",
+    "A file or folder of fedagent's state cannot be used",
+    "cannot use {path}: {reason}",
+    "correct its owner or permissions, and check that disk",
+)
+NOT_WHOLE: Final = Condition(
+    "FA1102",
+    "A model or update on the disk is not whole",
+    "{path} is not whole ({bytes} bytes, must be {needed})",
+    "delete it: it is fetched again",
+)
+ENDS_EARLY: Final = Condition(
+    "FA1103",
+    "A model or update on the disk ends early",
+    "{path} ends before byte {end}: it is damaged",
+    "delete it: it is fetched again",
+)
+CANNOT_OPEN: Final = Condition(
+    "FA1104",
+    "A database cannot be opened",
+    "cannot open {path}: {reason}",
+    "check that disk and the file's owner, or restore the file from a backup",
+)
+NEWER_OUTBOX: Final = Condition(
+    "FA1105",
+    "The outbox was written by a newer version",
+    "the outbox holds a {kind!r}, which this version does not know",
+    "upgrade again",
+)
 TRAINER_CANNOT_READ: Final = Condition(
     "FA1301",
     "The trainer cannot read a file",

@@ -218,6 +218,35 @@ WRONG_DESCRIPTORS: Final = _refused(
 )
 NOT_READY: Final = _refused("FA3087", "The trainer spoke before it was ready", "{frame} before ready")
 
+# --- blobs on their way
+
+NO_SUCH_BLOB: Final = _refused("FA3101", "No such blob is here", "there is no blob {blob}")
+NO_SUCH_CHUNK: Final = _refused("FA3102", "A blob has no such chunk", "blob {blob} has no chunk {index}")
+CHUNK_SIZE: Final = _refused(
+    "FA3103",
+    "A chunk is too long or too short",
+    "chunk {index} of blob {blob} has {bytes} bytes, not {needed}",
+)
+CHUNK_DIGEST: Final = _refused(
+    "FA3104",
+    "A chunk is not what its manifest says",
+    "chunk {index} of blob {blob} is not what its manifest says",
+)
+WRONG_CHUNK: Final = _refused(
+    "FA3105", "A site sent a wrong chunk", "site {site}, study {study}: wrong chunk {index} ({reason})"
+)
+NOT_THE_MANIFEST: Final = _refused(
+    "FA3106", "A manifest is not the announced one", "not the manifest of blob {blob}"
+)
+BLOB_SIZE: Final = _refused(
+    "FA3107",
+    "A blob has another size than announced",
+    "blob {blob} has another size than announced ({bytes} bytes, announced are {announced})",
+)
+WANTED_IS_ABSENT: Final = _refused(
+    "FA3108", "A site asks for what is not here", "a site asks for what is not here: {reason}"
+)
+
 # --- models and who may say what
 
 NO_TENSORS: Final = _refused("FA3301", "A file of tensors is empty", "the file of tensors is empty")

@@ -153,6 +153,42 @@ MAY_NOT_READ: Final = _configuration(
     "cannot read {path}: {reason}",
     "correct its owner: the user of the service must read it",
 )
+BROKER_FILE_UNREADABLE: Final = _configuration(
+    "FA2101",
+    "A key or certificate for the broker cannot be read",
+    "{setting}: cannot read {path}: {reason}",
+    "correct its owner or permissions, or enroll this machine",
+)
+NOT_A_CA: Final = _configuration(
+    "FA2102",
+    "The authority's certificate is not in PEM form",
+    "broker.ca: {path} is not a certificate in PEM form",
+    "get ca.crt anew",
+)
+KEY_IS_OPEN: Final = _configuration(
+    "FA2103",
+    "A private key is open to other users",
+    "broker.key: {path} is open to other users (mode {mode:04o})",
+    "chmod 0600 {path}",
+)
+OTHER_CERTIFICATE: Final = _configuration(
+    "FA2104",
+    "The key for the broker is not the certificate's",
+    "broker.certificate: {key} is not the key of {certificate}",
+    "enroll again, or restore the pair",
+)
+NOT_A_PAIR: Final = _configuration(
+    "FA2105",
+    "Certificate or key for the broker is not in PEM form",
+    "broker.certificate: {certificate} and {key} must be a certificate and an unencrypted key in PEM form",
+    "enroll again, or restore the pair",
+)
+APPROVAL_MISNAMED: Final = _configuration(
+    "FA2106",
+    "An approval is named for another study",
+    "{path}: study: is {found!r}, but the file is named for {name!r}",
+    "correct one of them",
+)
 TRAINER_CANNOT_READ_CA: Final = _configuration(
     "FA2301",
     "The trainer cannot read the authority's certificate",

@@ -261,10 +261,10 @@ NO_STUDY_HERE: Final = _usage(
     "no study {study!r} is known here",
     "fedagent study list shows those that are",
 )
-JOB_OVER_UNSTORED: Final = _told(
+JOB_OVER_UNSTORED: Final = _warned(
     "FA7608",
     "A job is over, and the disk has no room to say so",
-    "its job is over, which cannot be stored before there is room",
+    "the trainer is closed: its job is over, which cannot be stored before there is room",
 )
 # --- approvals, updates and models on disk
 
@@ -279,7 +279,7 @@ UPDATE_TOO_LATE: Final = _told(
 NOT_ITS_UPDATE: Final = _warned(
     "FA7702",
     "The trainer handed over what is no update of its study",
-    "it was closed: what it handed over for study {study} is no update of it: {reason}",
+    "the trainer is closed: what it handed over for study {study} is no update of it: {reason}",
     "tell the study's contact",
 )
 JOB_WITHOUT_ITS_MODEL: Final = Condition(

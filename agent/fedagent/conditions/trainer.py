@@ -12,18 +12,67 @@ _warned = partial(Condition, severity=Severity.WARNING)
 TRAINER_ENDED: Final = _warned(
     "FA5001",
     "The trainer ended",
-    "the trainer ended: {reason}",
+    "the trainer ended",
+    "see journalctl -u fedagent-trainer",
 )
 TRAINER_DIED: Final = _warned(
     "FA5002",
     "The trainer died again and again during one job",
-    "the trainer died {deaths} times: {reason}",
+    "the trainer died {deaths} times during one job ({reason})",
     "tell the study's contact",
 )
 NO_TRAINER: Final = _warned(
     "FA5003",
     "The trainer does not come up",
     "no trainer came within {limit_s:g} s",
+    "see journalctl -u fedagent-trainer",
+)
+TRAINER_EXITED: Final = _warned(
+    "FA5101",
+    "The trainer ended by itself",
+    "the trainer ended: exit status {status}",
+    "read its last lines in this log",
+)
+TRAINER_KILLED: Final = _warned(
+    "FA5102",
+    "The trainer was killed",
+    "the trainer ended: killed by {signal}",
+    "see in the kernel's log (journalctl -k) whether memory ran out",
+)
+TRAINER_NOT_STARTED: Final = Condition(
+    "FA5103",
+    "The trainer cannot be started",
+    "no trainer could be started: {reason}",
+    "free memory, or raise this user's limit of processes and open files",
+)
+NO_TRAINER_SOCKET: Final = Condition(
+    "FA5104",
+    "The trainer's service is not there",
+    "no trainer could be started: {path}: {reason}",
+    "systemctl start fedagent-trainer.socket",
+)
+CANNOT_PAUSE_SERVICE: Final = Condition(
+    "FA5105",
+    "The trainer's service cannot be paused",
+    "the trainer cannot be paused: its service has no cgroup v2 of its own",
+    "set Delegate=yes in fedagent-trainer@.service, and mount cgroup v2",
+)
+CANNOT_PAUSE: Final = _warned(
+    "FA5106",
+    "The trainer cannot be paused, so it is ended",
+    "the trainer cannot be paused: {reason}",
+    "see journalctl -u fedagent-trainer",
+)
+TRAINER_BROKE_PROTOCOL: Final = _warned(
+    "FA5107",
+    "The trainer sent what no frame is",
+    "the trainer broke its protocol: {reason}",
+    "restart fedagent and fedagent-trainer, so that both are of one version",
+)
+TRAINER_UNREACHABLE: Final = _warned(
+    "FA5108",
+    "The connection to the trainer failed",
+    "the trainer cannot be reached: {reason}",
     "see journalctl -u fedagent-trainer",
 )
 LOADING_TOO_LONG: Final = Condition(

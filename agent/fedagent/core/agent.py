@@ -196,7 +196,7 @@ def _hear_twin(state: AgentState, instance: bytes, now: Instant) -> Outcome:
 
 def _link_changed(state: AgentState, event: on.Connected | on.Disconnected, now: Instant) -> Outcome:
     if isinstance(event, on.Disconnected):
-        state = note_error(state, Said("", event.reason), now)
+        state = note_error(state, event.reason, now)
         return msgspec.structs.replace(state, connected=False, silent_since=None), []
     state = msgspec.structs.replace(
         state, connected=True, asked_at=now.monotonic, ask_after_s=FIRST_ASK_S, silent_since=now.monotonic
@@ -226,8 +226,8 @@ def _trainer_event(
                 return state, []
             state = occupancy.trainer_came(state, ready, now)
             return participation.trainer_key_known(state, ready.trainer_key, now)
-        case on.TrainerLost(text=text):
-            return occupancy.trainer_lost(state, text, now)
+        case on.TrainerLost(reason=reason):
+            return occupancy.trainer_lost(state, reason, now)
         case on.UpdateSpooled(sealed=sealed, manifest=manifest):
             offer = m.UpdateOffer(
                 study=sealed.study, round=sealed.round, manifest=manifest, secret=sealed.secret

@@ -32,7 +32,7 @@ class Connected(Event, frozen=True, kw_only=True):
 class Disconnected(Event, frozen=True, kw_only=True):
     """The broker is not reachable, and why."""
 
-    reason: str
+    reason: Said
 
 
 class MessageArrived(Event, frozen=True, kw_only=True):
@@ -83,7 +83,7 @@ class UpdateSpooled(Event, frozen=True, kw_only=True):
 class TrainerLost(Event, frozen=True, kw_only=True):
     """The trainer ended, or never came."""
 
-    text: str
+    reason: Said
 
 
 class PauseAsked(Event, frozen=True, kw_only=True):

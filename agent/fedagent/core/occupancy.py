@@ -11,7 +11,7 @@ import msgspec
 from fedagent.conditions.condition import Condition, Said
 from fedagent.conditions.files import WAITS_FOR_ROOM
 from fedagent.conditions.site import EVALUATES, TRAINER_YIELDED, TRAINING_PAUSED, TRAINING_RESUMES, TRAINS
-from fedagent.conditions.trainer import NO_TRAINER, TRAINER_DIED, TRAINER_ENDED
+from fedagent.conditions.trainer import NO_TRAINER, TRAINER_DIED
 from fedagent.core import commands as do
 from fedagent.core.facts import Instant
 from fedagent.core.governor import Rung
@@ -82,7 +82,7 @@ def job_ended(state: AgentState, study: str, number: int, now: Instant) -> Outco
     return msgspec.structs.replace(_count_yield(state, now), trainer=trainer), thaw
 
 
-def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
+def trainer_lost(state: AgentState, reason: Said, now: Instant) -> Outcome:
     """The trainer ended by itself: try again later; decline a job that it does not survive."""
     if state.trainer.stage is Stage.ABSENT:
         return state, []
@@ -90,10 +90,10 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     state = _count_yield(state, now)
     state = _absence(state, now) if obeyed else _failed(state, now)
     if not obeyed:
-        state = note_error(state, TRAINER_ENDED(reason=text), now, study=name)
+        state = note_error(state, reason, now, study=name)
     done: list[do.Command] = [
         do.CloseTrainer(),  # its end may have been on its way when another one was started
-        do.Tell(said=TRAINER_ENDED(reason=text), reason="trainer"),
+        do.Tell(said=reason, reason="trainer"),
     ]
     study = state.studies.get(name or "")
     if obeyed or study is None:
@@ -102,7 +102,7 @@ def trainer_lost(state: AgentState, text: str, now: Instant) -> Outcome:
     state = replace_study(state, study)
     if study.deaths < _POISON_AFTER:
         return state, done
-    why = TRAINER_DIED(deaths=study.deaths, reason=text)
+    why = TRAINER_DIED(deaths=study.deaths, reason=reason)
     state, more = job_failed(state, study.name, study.round, Reason.CRASHED, why, now)
     return state, done + more
 

@@ -33,12 +33,11 @@ class Child:
         """SIGKILL; the worker dies with it (PR_SET_PDEATHSIG)."""
         signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def reap(self) -> str:
-        """How it ended, in words; to be called when the pidfd is readable."""
+    def reap(self) -> int:
+        """Its exit status, or minus the number of the signal that ended it; to be called when the pidfd is readable."""
         _, status = os.waitpid(self.pid, 0)
         os.close(self.pidfd)
-        code = os.waitstatus_to_exitcode(status)
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return os.waitstatus_to_exitcode(status)
 
 
 def start_child(config: Path) -> tuple[socket.socket, Child]:

@@ -7,6 +7,7 @@ Rule: nothing here waits, and after ``start`` exactly one ``TrainerGone`` comes,
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,9 +17,22 @@ from typing import Final
 import msgspec
 
 from fedagent.channel import FrameChannel, close_all
+from fedagent.conditions.condition import Said
 from fedagent.conditions.messages import NOT_READY
+from fedagent.conditions.trainer import (
+    CANNOT_PAUSE,
+    CANNOT_PAUSE_SERVICE,
+    NO_TRAINER,
+    NO_TRAINER_SOCKET,
+    TRAINER_BROKE_PROTOCOL,
+    TRAINER_ENDED,
+    TRAINER_EXITED,
+    TRAINER_KILLED,
+    TRAINER_NOT_STARTED,
+    TRAINER_UNREACHABLE,
+)
 from fedagent.core.settings import Settings
-from fedagent.errors import WireError
+from fedagent.errors import TrainerError, WireError
 from fedagent.launch.child import Child, start_child
 from fedagent.launch.control import Control, control_of
 from fedagent.wire.frames import (
@@ -55,7 +69,7 @@ class TrainerFrame(msgspec.Struct, frozen=True):
 class TrainerGone(msgspec.Struct, frozen=True):
     """The connection has ended, and with it the supervisor and the worker."""
 
-    text: str
+    reason: Said
 
 
 TrainerEvent = TrainerCame | TrainerFrame | TrainerGone
@@ -89,15 +103,13 @@ class Trainer:
         self._gone.clear()
         try:
             connection = self._connect()
-        except OSError as error:
-            loop.call_soon(self._tell_gone, f"no trainer could be started: {error.strerror}")
+        except TrainerError as error:
+            loop.call_soon(self._tell_gone, error.said)
             return
         connection.setblocking(False)
         self._channel = FrameChannel(connection)
         loop.add_reader(connection.fileno(), self._readable)
-        self._timer = loop.call_later(
-            READY_LIMIT_S, self._end, f"the trainer gave no sign of life in {READY_LIMIT_S:.0f} s"
-        )
+        self._timer = loop.call_later(READY_LIMIT_S, self._end, NO_TRAINER(limit_s=READY_LIMIT_S))
 
     def send(self, frame: DaemonFrame, descriptors: Sequence[int] = ()) -> None:
         """The frame goes out in order, now or when there is room; the caller keeps its descriptors.
@@ -127,7 +139,7 @@ class Trainer:
 
     def close(self) -> None:
         """Ends the connection, and so supervisor and worker, frozen or not; may be called again."""
-        self._end("closed by the daemon")
+        self._end()
 
     async def wait_closed(self) -> None:
         """Returns when nothing of the trainer that is ours is left (a child is reaped)."""
@@ -136,27 +148,35 @@ class Trainer:
     # --- coming up --------------------------------------------------------------------------------------------
 
     def _connect(self) -> socket.socket:
+        """Our end of the connection.
+
+        Raises:
+            TrainerError: there is nobody at the other end.
+        """
         path = self._settings.socket
         # A socket of an installed service is not for a daemon that somebody runs by hand; and a service never falls
         # back to a child, which would live in the daemon's own sandbox, with its network.
         by_systemd = self._settings.launch == "auto" and "NOTIFY_SOCKET" in os.environ
         if self._settings.launch != "socket" and not by_systemd:
-            connection, self._child = start_child(self._config)
+            try:
+                connection, self._child = start_child(self._config)
+            except OSError as error:
+                raise TrainerError(TRAINER_NOT_STARTED(reason=error.strerror)) from error
             return connection
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             connection.setblocking(False)
             connection.connect(path)
-        except OSError:
+        except OSError as error:
             connection.close()
-            raise
+            raise TrainerError(NO_TRAINER_SOCKET(path=path, reason=error.strerror)) from error
         return connection
 
     def _came(self, ready: Ready, descriptors: list[int]) -> None:
         """Takes the brake over: at the start, and for each new worker after a crash."""
         if ready.control == "process-group" and self._child is None:
             close_all(descriptors)
-            self._end("the trainer cannot be paused: its service has no cgroup v2 of its own (Delegate=yes)")
+            self._end(CANNOT_PAUSE_SERVICE())
             return
         control = control_of(ready, descriptors)
         first = self._control is None
@@ -179,7 +199,7 @@ class Trainer:
             else:
                 self._control.thaw()
         except OSError as error:
-            self._end(f"the trainer cannot be paused: {error.strerror}")
+            self._end(CANNOT_PAUSE(reason=error.strerror))
 
     # --- frames -----------------------------------------------------------------------------------------------
 
@@ -189,7 +209,7 @@ class Trainer:
         try:
             received = self._channel.receive(SupervisorFrame)
             if received is None:
-                self._end("the trainer ended")
+                self._end()
                 return
             frame, descriptors = received
             if isinstance(frame, Ready):
@@ -202,7 +222,7 @@ class Trainer:
         except BlockingIOError:
             return
         except WireError as error:
-            self._end(f"the trainer broke its protocol: {error}")
+            self._end(TRAINER_BROKE_PROTOCOL(reason=error))
 
     def _writable(self) -> None:
         loop = asyncio.get_running_loop()
@@ -215,7 +235,7 @@ class Trainer:
                 return
             except OSError as error:
                 if not isinstance(error, ConnectionError):  # that end is read after what the peer still said
-                    self._end(f"the trainer cannot be reached: {error.strerror}")
+                    self._end(TRAINER_UNREACHABLE(reason=error.strerror))
                     return
             close_all(descriptors)
             self._outbox.popleft()
@@ -224,8 +244,8 @@ class Trainer:
 
     # --- the end ----------------------------------------------------------------------------------------------
 
-    def _end(self, text: str) -> None:
-        """Closes everything; the first caller's text is the reason."""
+    def _end(self, reason: Said | None = None) -> None:
+        """Closes everything; the first caller's reason counts, and without one how the trainer ended."""
         channel, self._channel = self._channel, None
         if channel is None:
             return
@@ -239,22 +259,23 @@ class Trainer:
         while self._outbox:
             close_all(self._outbox.popleft()[1])
         if self._child is None:
-            loop.call_soon(self._tell_gone, text)
+            loop.call_soon(self._tell_gone, reason or TRAINER_ENDED())
             return
-        loop.add_reader(self._child.pidfd, self._reap, self._child, text)
+        loop.add_reader(self._child.pidfd, self._reap, self._child, reason)
         self._timer = loop.call_later(END_LIMIT_S, self._child.kill)
 
-    def _reap(self, child: Child, text: str) -> None:
+    def _reap(self, child: Child, reason: Said | None) -> None:
         asyncio.get_running_loop().remove_reader(child.pidfd)
         if self._timer is not None:
             self._timer.cancel()
-        self._tell_gone(f"{text} ({child.reap()})")
+        code = child.reap()
+        self._tell_gone(reason or _ended(code))
 
-    def _tell_gone(self, text: str) -> None:
+    def _tell_gone(self, reason: Said) -> None:
         if self._control is not None:
             self._kill_leftover(self._control)
         self._gone.set()
-        self._on_event(TrainerGone(text))
+        self._on_event(TrainerGone(reason))
 
     def _kill_leftover(self, control: Control) -> None:
         """A supervisor that was itself killed left its worker's children behind."""
@@ -262,3 +283,10 @@ class Trainer:
             control.kill()
         control.close()
         self._control = None
+
+
+def _ended(code: int) -> Said:
+    """Why a child is no more."""
+    if code < 0:
+        return TRAINER_KILLED(signal=signal.Signals(-code).name)
+    return TRAINER_EXITED(status=code)

@@ -212,7 +212,7 @@ class Daemon:
         """Into the inbox. A broker that ignores our receive maximum gets a new connection, not our memory."""
         if isinstance(item, Arrived):
             if self._waiting >= self._most_waiting:
-                self._link.renew(TOO_MUCH_AT_ONCE().text)
+                self._link.renew(TOO_MUCH_AT_ONCE())
                 return
             self._waiting += 1
         self._inbox.put_nowait(item)

@@ -168,11 +168,11 @@ class Hosting:
             self._closing.add(trainer)
             trainer.close()
 
-    def dismiss(self, said: Said) -> None:
+    def dismiss(self, reason: Said) -> None:
         """Ends supervisor and worker, if there are any; the core is told as if they had ended by themselves."""
         if self._trainer is not None:
             self.close()
-            self._on_news(on.TrainerLost(text=said.text))
+            self._on_news(on.TrainerLost(reason=reason))
 
     async def wait_closed(self) -> None:
         """Nothing of any trainer is left."""
@@ -189,9 +189,9 @@ class Hosting:
         match event:
             case TrainerCame(ready=ready):
                 self._on_news(on.TrainerCame(ready=ready))
-            case TrainerGone(text=text):
+            case TrainerGone(reason=reason):
                 self._trainer, self._due = None, None
-                self._on_news(on.TrainerLost(text=text))
+                self._on_news(on.TrainerLost(reason=reason))
             case TrainerFrame(frame=frame):
                 if isinstance(frame, JobSealed):
                     self._take(frame, descriptors)

@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from fedagent.conditions.files import OVER_BUDGET
+from fedagent.conditions.files import CANNOT_USE, ENDS_EARLY, NO_SPACE, NOT_WHOLE, OVER_BUDGET
+from fedagent.conditions.messages import CHUNK_DIGEST, CHUNK_SIZE, NO_SUCH_BLOB, NO_SUCH_CHUNK
 from fedagent.errors import NoSpaceError, StorageError, WireError
 from fedagent.storage import disk
-from fedagent.storage.files import make_private_folder, storage_error, write_atomically
+from fedagent.storage.files import FULL, make_private_folder, storage_error, write_atomically
 from fedagent.storage.room import MIB, require
 from fedagent.wire.codec import decode, encode
 from fedagent.wire.manifest import Manifest, blob_digest, chunk_size
@@ -87,7 +88,7 @@ class BlobFolder:
         """
         path, manifest = self._whole(digest)
         if not 0 <= index < len(manifest.chunks):
-            raise WireError(f"blob {digest.hex()[:12]} has no chunk {index}")
+            raise WireError(NO_SUCH_CHUNK(blob=_short(digest), index=index))
         return read_at(path, index * manifest.chunk_bytes, chunk_size(manifest, index))
 
     def open_partial(self, manifest: Manifest) -> "PartialBlob":
@@ -162,7 +163,7 @@ class BlobFolder:
     def _whole(self, digest: bytes) -> tuple[Path, Manifest]:
         path, manifest = self.path(digest), self.manifest(digest)
         if path is None or manifest is None:
-            raise WireError(f"there is no blob {digest.hex()[:12]}")
+            raise WireError(NO_SUCH_BLOB(blob=_short(digest)))
         return path, manifest
 
     def _adopt(self, file: Path, manifest: Manifest) -> None:
@@ -214,13 +215,14 @@ class PartialBlob:
             StorageError: no space.
         """
         if not 0 <= index < len(self.manifest.chunks):
-            raise WireError(f"blob {self.digest.hex()[:12]} has no chunk {index}")
+            raise WireError(NO_SUCH_CHUNK(blob=_short(self.digest), index=index))
         if index in self._have:
             return False
-        if len(data) != chunk_size(self.manifest, index):
-            raise WireError(f"chunk {index} of blob {self.digest.hex()[:12]} has {len(data)} bytes")
+        if len(data) != (needed := chunk_size(self.manifest, index)):
+            said = CHUNK_SIZE(index=index, blob=_short(self.digest), bytes=len(data), needed=needed)
+            raise WireError(said)
         if hashlib.sha256(data).digest() != self.manifest.chunks[index]:
-            raise WireError(f"chunk {index} of blob {self.digest.hex()[:12]} is not what its manifest says")
+            raise WireError(CHUNK_DIGEST(index=index, blob=_short(self.digest)))
         with _translated(self._part), disk.opened(self._part, os.O_WRONLY) as descriptor:
             disk.write_at(descriptor, data, index * self.manifest.chunk_bytes)
         self._have.add(index)
@@ -272,9 +274,8 @@ class PartialBlob:
         with _translated(self._part):
             size = self._part.stat().st_size
             if not self.complete or size != self.manifest.size_bytes:
-                raise StorageError(
-                    f"{self._part} is not whole ({size} bytes): delete it, it will be fetched again"
-                )
+                needed = self.manifest.size_bytes
+                raise StorageError(NOT_WHOLE(path=self._part, bytes=size, needed=needed))
             disk.sync_file(self._part)
             disk.rename(self._part, self._path)
             disk.remove(self._bits)
@@ -311,7 +312,7 @@ def read_at(path: Path, offset: int, size: int) -> bytes:
     with _translated(path), disk.opened(path, os.O_RDONLY) as descriptor:
         data = os.pread(descriptor, size, offset)
     if len(data) != size:
-        raise StorageError(f"{path} ends before byte {offset + size}: it is damaged, delete it")
+        raise StorageError(ENDS_EARLY(path=path, end=offset + size))
     return data
 
 
@@ -326,5 +327,9 @@ def _translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        text = f"cannot use {path}: {error.strerror}; free space or correct its permissions"
-        raise storage_error(error, text) from error
+        condition = NO_SPACE if error.errno in FULL else CANNOT_USE
+        raise storage_error(error, condition(path=path, reason=error.strerror)) from error
+
+
+def _short(digest: bytes) -> str:
+    return digest.hex()[:12]

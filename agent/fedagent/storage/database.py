@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from fedagent.conditions.files import NEWER_STATE, NO_SPACE
+from fedagent.conditions.files import CANNOT_OPEN, CANNOT_WRITE, NEWER_STATE, NO_SPACE
 from fedagent.errors import NoSpaceError, StorageError
 from fedagent.storage.failpoints import Failpoint, reach
 
@@ -63,7 +63,7 @@ class Database:
         connection.execute("PRAGMA synchronous=FULL")
         if script:
             connection.create_function("without_field", 2, _without_field, deterministic=True)
-            connection.executescript(f"BEGIN; {script}; PRAGMA user_version={version}")
+            connection.executescript("; ".join(("BEGIN", script, f"PRAGMA user_version={version}")))
             reach(self._before)
             connection.execute("COMMIT")
             reach(self._after)
@@ -97,7 +97,7 @@ class Database:
                 connection.execute("ROLLBACK")
             if _is_full(error):
                 raise NoSpaceError(NO_SPACE(path=self._path, reason=error)) from error
-            raise StorageError(f"cannot commit: {error}; check that disk") from error
+            raise StorageError(CANNOT_WRITE(path=self._path, reason=error)) from error
 
     def close(self) -> None:
         """Folds the log into the file and closes it."""
@@ -140,4 +140,4 @@ def state_version(path: Path) -> int:
 def _unopened(path: Path, error: sqlite3.Error) -> StorageError:
     if _is_full(error):
         return NoSpaceError(NO_SPACE(path=path, reason=error))
-    return StorageError(f"cannot open {path}: {error}; check the disk and the file's owner")
+    return StorageError(CANNOT_OPEN(path=path, reason=error))

@@ -37,7 +37,7 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         raise not_written(error, path) from error
 
 
-def storage_error(error: OSError, said: Said | str) -> StorageError:
+def storage_error(error: OSError, said: Said) -> StorageError:
     """The error in our words; a full disk has a class of its own, after which everything goes on."""
     return NoSpaceError(said) if error.errno in FULL else StorageError(said)
 

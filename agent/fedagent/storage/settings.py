@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from fedagent.conditions.settings import APPROVAL_MISNAMED
 from fedagent.core.approval import Approval
 from fedagent.core.settings import Settings
 from fedagent.errors import ConfigurationError
@@ -50,5 +51,5 @@ def read_approval(folder: Path, study: str) -> Approval | None:
         return None
     approval = read_toml(path, Approval)
     if approval.study != study:
-        raise ConfigurationError(f"{path}: study: is {approval.study!r}, but the file is named for {study!r}")
+        raise ConfigurationError(APPROVAL_MISNAMED(path=path, found=approval.study, name=study))
     return approval

@@ -9,7 +9,10 @@ import logging
 from pathlib import Path
 from typing import Final
 
+from fedagent.conditions.broker import CHUNKS_OVERDUE
+from fedagent.conditions.messages import WRONG_CHUNK
 from fedagent.errors import WireError
+from fedagent.journal import tell
 from fedagent.storage.blobs import BlobFolder, PartialBlob
 from fedagent.wire.manifest import CHUNK_HEADER_BYTES, Manifest, blob_digest
 
@@ -93,7 +96,8 @@ class Collector:
             new = incoming.partial.write(index, payload[CHUNK_HEADER_BYTES:])
         except WireError as error:
             # Stays outstanding until overdue: a site with a damaged disk would send the same again at once.
-            raise WireError(f"site {site}, study {study}: wrong chunk {index} ({error})", "chunk") from error
+            said = WRONG_CHUNK(site=site, study=study, index=index, reason=error)
+            raise WireError(said, "chunk") from error
         incoming.outstanding.discard(index)
         if new:
             incoming.heard, incoming.patience_s = now, OVERDUE_S[0]
@@ -140,12 +144,9 @@ class Collector:
     def _take_back(self, now: float) -> None:
         for key, each in list(self._incoming.items()):
             if each.outstanding and now - each.heard >= each.patience_s:
-                log.info(
-                    "site %s sent none of %d granted chunks for %.0f s",
-                    key[0],
-                    len(each.outstanding),
-                    each.patience_s,
-                )
+                site, study = key
+                said = CHUNKS_OVERDUE(site=site, chunks=len(each.outstanding), seconds=each.patience_s)
+                tell(log, said, site=site, study=study)
                 each.outstanding.clear()
                 each.patience_s = min(2 * each.patience_s, OVERDUE_S[1])
                 self._incoming[key] = self._incoming.pop(key)

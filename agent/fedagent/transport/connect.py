@@ -6,6 +6,7 @@ Rule: whoever cancels the attempt gets the socket closed; a message names host, 
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,10 +14,32 @@ from typing import Final, cast
 
 from typing_extensions import override
 
+from fedagent.conditions.broker import (
+    BROKER_CLOSED,
+    BROKER_NOT_TRUSTED,
+    BROKER_SILENT,
+    CONNECTION_FAILED,
+    CONNECTION_REFUSED,
+    NAME_NOT_FOUND,
+    NO_TLS,
+    PACKET_TOO_LONG,
+    WE_ARE_NOT_TRUSTED,
+)
+from fedagent.conditions.condition import Said
+
 CONNECT_S: Final = 5.0
 """Longest wait for one address; a name may have several."""
 
 HANDSHAKE_S: Final = 10.0
+
+
+class PacketTooLongError(OSError):
+    """The broker announced a longer packet than we allowed; nothing of it was read."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        """So many bytes, of so many that we take."""
+        super().__init__(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        self.size, self.limit = size, limit
 
 
 class Stream(ssl.SSLSocket):
@@ -33,7 +56,7 @@ class Stream(ssl.SSLSocket):
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """See ``socket.recv``."""
         if buflen > self.limit_bytes:
-            self.failure = OSError(errno.EMSGSIZE, f"the broker announced a packet of {buflen} bytes")
+            self.failure = PacketTooLongError(buflen, self.limit_bytes)
             raise self.failure
         try:
             return super().recv(buflen, flags)
@@ -73,7 +96,7 @@ async def open_stream(host: str, port: int, context: ssl.SSLContext) -> Stream:
         OSError: as the system or OpenSSL says it; ``explain`` puts it into words.
     """
     context.sslsocket_class = Stream
-    failure: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
+    failure: OSError = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
     for family, kind, protocol, _, address in await _addresses(host, port):
         try:
             return await _open_address((family, kind, protocol), address, host, context)
@@ -138,27 +161,34 @@ async def _wait(stream: Stream, add: Callable[..., None], remove: Callable[[int]
         remove(stream.fileno())
 
 
-def explain(error: OSError, host: str, port: int) -> str:
-    """Why there is no connection, and what to check: one line."""
+def explain(error: OSError, host: str, port: int) -> Said:
+    """Why there is no connection, and what to check."""
     where = f"{host}:{port}"
     match error:
-        case ssl.SSLCertVerificationError():
-            return (
-                f"the certificate of the broker {where} was not accepted ({error.verify_message.rstrip('.')}): "
-                "check broker.host, broker.ca and this machine's clock"
-            )
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionResetError() | BrokenPipeError():
-            return f"the broker {where} closed the connection: its log says why"
-        case ssl.SSLError() if "ALERT" in (error.reason or ""):
-            alert = (error.reason or "").partition("ALERT_")[2].replace("_", " ").lower()
-            return f"the broker {where} did not accept our certificate ({alert}): check broker.certificate and both machines' clocks, or enrol again"
         case ssl.SSLError():
-            return f"no TLS 1.3 with {where} ({error.reason or error}): is this the broker's TLS port?"
+            return _explain_tls(error, where)
+        case PacketTooLongError():
+            return PACKET_TOO_LONG(where=where, bytes=error.size, limit=error.limit)
+        case ConnectionResetError() | BrokenPipeError():
+            return BROKER_CLOSED(where=where)
         case socket.gaierror():
-            return f"the name {host} was not found ({error.strerror}): check broker.host and DNS"
+            return NAME_NOT_FOUND(host=host, reason=error.strerror)
         case ConnectionRefusedError():
-            return f"{where} refused the connection: is the broker running, and broker.port right?"
+            return CONNECTION_REFUSED(where=where)
         case TimeoutError():
-            return f"{where} does not answer: check the network and its firewall"
+            return BROKER_SILENT(where=where)
         case _:
-            return f"the connection to {where} failed: {error.strerror or error}"
+            return CONNECTION_FAILED(where=where, reason=error.strerror or error)
+
+
+def _explain_tls(error: ssl.SSLError, where: str) -> Said:
+    match error:
+        case ssl.SSLCertVerificationError():
+            return BROKER_NOT_TRUSTED(where=where, reason=error.verify_message.rstrip("."))
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return BROKER_CLOSED(where=where)
+        case _ if "ALERT" in (error.reason or ""):
+            alert = error.reason.partition("ALERT_")[2].replace("_", " ").lower()
+            return WE_ARE_NOT_TRUSTED(where=where, reason=alert)
+        case _:
+            return NO_TLS(where=where, reason=error.reason or error)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fedagent.conditions.messages import BLOB_SIZE, NOT_THE_MANIFEST
 from fedagent.errors import WireError
 from fedagent.storage.blobs import BlobFolder, PartialBlob
 from fedagent.storage.failpoints import Failpoint, reach
@@ -119,7 +120,7 @@ class Download:
         if self._partial:
             return
         if hashlib.sha256(payload).digest() != self._reference.blob:
-            raise WireError(f"not the manifest of blob {self._reference.blob.hex()[:12]}", "manifest")
+            raise WireError(NOT_THE_MANIFEST(blob=self._reference.blob.hex()[:12]), "manifest")
         self._open(decode(payload, Manifest, limit_bytes=OFFER_BYTES))
         self._heard(now)
         self._refill()
@@ -134,7 +135,10 @@ class Download:
     def _open(self, manifest: Manifest) -> None:
         reference = self._reference
         if (manifest.size_bytes, manifest.chunk_bytes) != (reference.size_bytes, reference.chunk_bytes):
-            raise WireError(f"blob {reference.blob.hex()[:12]} has another size than announced", "manifest")
+            said = BLOB_SIZE(
+                blob=reference.blob.hex()[:12], bytes=manifest.size_bytes, announced=reference.size_bytes
+            )
+            raise WireError(said, "manifest")
         self._partial = self._folder.open_partial(manifest)
 
     def _ask_manifest(self) -> None:

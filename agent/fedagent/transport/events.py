@@ -6,6 +6,8 @@ Rule: after ``Connected`` nothing that was under way before it is; whoever waits
 
 import msgspec
 
+from fedagent.conditions.condition import Said
+
 
 class Connected(msgspec.Struct, frozen=True):
     """A new connection: subscribe again, say hello again. The broker takes no larger packet than this."""
@@ -16,7 +18,7 @@ class Connected(msgspec.Struct, frozen=True):
 class Disconnected(msgspec.Struct, frozen=True):
     """No connection, and why: once per outage, again only when the reason is another one."""
 
-    reason: str
+    reason: Said
 
 
 class Arrived(msgspec.Struct, frozen=True):

@@ -91,7 +91,7 @@ class Mailbox:
         if self._signer.identity.role is Role.SITE:
             return site_topic(self._signer.identity.name, message_kind(message), study)
         if site is None:
-            raise ValueError(f"a {message_kind(message)} goes to one site: say which")
+            raise TypeError(f"a {message_kind(message)} goes to one site: say which")
         return aggregator_topic(site, message_kind(message), study)
 
     def _topic_of(self, mail: Mail) -> str:

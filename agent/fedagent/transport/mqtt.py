@@ -23,8 +23,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from typing_extensions import override
 
+from fedagent.conditions import broker as say
+from fedagent.conditions.condition import Said
 from fedagent.core.settings import BrokerSettings
 from fedagent.errors import ConfigurationError, TransportError
+from fedagent.journal import tell
 from fedagent.storage.failpoints import Failpoint, reach
 from fedagent.transport import tls
 from fedagent.transport.backoff import Backoff
@@ -49,8 +52,6 @@ FAREWELL_S: Final = 2.0
 _MALFORMED: Final = (MQTTException, struct.error, ValueError, LookupError, TypeError)
 """What paho raises on bytes that are not MQTT."""
 
-_NOT_MQTT: Final = "does not speak MQTT 5: is this the broker's port?"
-_NO_SUBSCRIBER: Final = 0x10
 _PROTOCOL: Final = 0x82
 _SILENT: Final = 0x8D
 
@@ -134,7 +135,7 @@ class MqttLink:
         if self._connection and self._connection.number == event.mid >> 16:
             self._connection.client.ack(event.mid & 0xFFFF, event.qos)
 
-    def renew(self, reason: str) -> None:
+    def renew(self, reason: Said) -> None:
         """Breaks the connection; on the next one the broker sends again what was not acknowledged."""
         if self._connection:
             self._connection.end(reason)
@@ -146,19 +147,19 @@ class MqttLink:
             started = clock()
             reason = await self._connect_and_serve()
             self._backoff.ended(clock() - started)
-            if self._outage.goes_on(reason):
-                log.warning("no connection to the broker: %s", reason)
+            if self._outage.goes_on(reason.text):
+                tell(log, reason)
                 self._on_event(Disconnected(reason=reason))
             await self._backoff.wait()
 
-    async def _connect_and_serve(self) -> str:
+    async def _connect_and_serve(self) -> Said:
         """Why there is no connection, or none any more."""
         host, port = self._settings.host, self._settings.port
         try:
             # Read again each time: certificates are renewed while the daemon runs.
             stream = await open_stream(host, port, tls.context(self._settings))
         except ConfigurationError as error:
-            return str(error)
+            return error.said
         except OSError as error:
             return explain(error, host, port)
         self._connections += 1
@@ -174,12 +175,12 @@ class MqttLink:
                 self._connection = None
                 connection.close()
 
-    async def _serve(self, connection: "_Connection") -> str:
+    async def _serve(self, connection: "_Connection") -> Said:
         try:
             async with asyncio.timeout(ACCEPT_S):
                 await connection.changed.wait()
         except TimeoutError:
-            return f"{self._settings.host}:{self._settings.port} {_NOT_MQTT}"
+            return say.NOT_MQTT(where=_where(self._settings))
         while True:
             await connection.changed.wait()
             connection.changed.clear()
@@ -193,7 +194,7 @@ class MqttLink:
 
     def _deliver(self, event: MqttEvent) -> None:
         if isinstance(event, Connected):
-            log.info("connected to the broker %s:%d", self._settings.host, self._settings.port)
+            tell(log, say.CONNECTED(where=_where(self._settings)))
             self._outage.over()
         elif isinstance(event, Arrived):
             self.bytes_down += len(event.payload)
@@ -224,7 +225,7 @@ class _Connection:
     def __init__(self, stream: Stream, client_id: str, number: int, settings: BrokerSettings) -> None:
         self.number = number
         self.accepted = False
-        self.ending = ""
+        self.ending: Said | None = None
         self.events: deque[MqttEvent] = deque()
         self.room = False
         self.changed = asyncio.Event()
@@ -290,10 +291,8 @@ class _Connection:
         # Fixed header (at most 5), topic with its length, packet identifier, no properties: MQTT 5, 3.3.
         size = 5 + 2 + len(topic.encode()) + 2 + 1 + len(payload)
         if self._max_packet_bytes is not None and size > self._max_packet_bytes:
-            raise TransportError(
-                f"{len(payload)} bytes for {topic} are more than the broker takes in one packet "
-                f"({self._max_packet_bytes} bytes): raise max_packet_size there, or lower chunk_bytes in the study"
-            )
+            said = say.ABOVE_BROKERS_LIMIT(bytes=len(payload), topic=topic, limit=self._max_packet_bytes)
+            raise TransportError(said)
         self.published[self.client.publish(topic, payload, qos=1, retain=retain).mid] = topic
         reach(Failpoint.MESSAGE_PUBLISHED)
 
@@ -311,7 +310,7 @@ class _Connection:
             while not self.client.loop_read() and self.client.socket() and self._stream.pending():
                 pass
         except _MALFORMED as error:
-            self.end(f"{self._settings.host}:{self._settings.port} {_NOT_MQTT} ({error})")
+            self.end(say.NOT_MQTT_BECAUSE(where=_where(self._settings), reason=error))
 
     def _tend(self) -> None:
         self.client.loop_misc()
@@ -336,32 +335,28 @@ class _Connection:
     def _on_publish(self, _c: object, _u: object, mid: int, reason: ReasonCode, _p: object) -> None:
         topic = self.published.pop(mid, "")
         if reason.is_failure:
-            log.warning("the broker refused our message on %s: %s", topic, reason)
-        elif reason.value == _NO_SUBSCRIBER:
-            log.debug("nobody listens on %s", topic)
+            tell(log, say.MESSAGE_NOT_TAKEN(topic=topic, reason=reason))
         self.room = True
         self.changed.set()
 
     def _on_subscribe(self, _c: object, _u: object, mid: int, reasons: list[ReasonCode], _p: object) -> None:
         for topic, reason in zip(self._subscribing.pop(mid, ()), reasons, strict=False):
             if reason.is_failure:
-                log.warning(
-                    "the broker refused our subscription to %s: %s; check its access list", topic, reason
-                )
+                tell(log, say.SUBSCRIPTION_REFUSED(topic=topic, reason=reason))
 
     def _on_disconnect(
         self, _c: object, _u: object, flags: mqtt.DisconnectFlags, reason: ReasonCode, _p: object
     ) -> None:
-        host, port = self._settings.host, self._settings.port
-        if flags.is_disconnect_packet_from_server or self._refused:
-            text = f"the broker {host}:{port} ended the session ({self._refused or reason})"
+        where = _where(self._settings)
+        if self._refused:
+            self.end(say.BROKER_REFUSES_US(where=where, reason=self._refused))
+        elif flags.is_disconnect_packet_from_server:
+            self.end(say.SESSION_ENDED(where=where, reason=reason))
         elif reason.value == _PROTOCOL:
-            text = f"{host}:{port} {_NOT_MQTT}"
-        elif self._stream.failure:
-            text = explain(self._stream.failure, host, port)
+            self.end(say.NOT_MQTT(where=where))
         else:
-            text = explain(TimeoutError() if reason.value == _SILENT else ConnectionResetError(), host, port)
-        self.end(text)
+            unsaid = TimeoutError() if reason.value == _SILENT else ConnectionResetError()
+            self.end(explain(self._stream.failure or unsaid, self._settings.host, self._settings.port))
 
     def _watch_room(self, *_: object) -> None:
         self._loop.add_writer(self._descriptor, self.client.loop_write)
@@ -374,7 +369,7 @@ class _Connection:
 
     # --- for both -------------------------------------------------------------------------------------------------
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: Said) -> None:
         """Nothing more is sent or taken; who serves the connection closes it."""
         self.ending = self.ending or reason
         self.accepted = False
@@ -384,6 +379,10 @@ class _Connection:
     def _queue(self, event: MqttEvent) -> None:
         self.events.append(event)
         self.changed.set()
+
+
+def _where(settings: BrokerSettings) -> str:
+    return f"{settings.host}:{settings.port}"
 
 
 def _properties(packet: int, **values: int) -> Properties:

@@ -7,6 +7,7 @@ Rule: a message is put, or removed, in the transaction that decides it; sending 
 from sqlite3 import Connection
 from typing import Final, get_args
 
+from fedagent.conditions.files import NEWER_OUTBOX
 from fedagent.errors import StorageError
 from fedagent.storage.database import Database
 from fedagent.wire.codec import decode, encode
@@ -57,5 +58,5 @@ class Outbox:
 
 def _message(kind: str, data: bytes) -> Message:
     if kind not in _KINDS:
-        raise StorageError(f"the outbox holds a {kind!r}, which this version does not know: upgrade again")
+        raise StorageError(NEWER_OUTBOX(kind=kind))
     return decode(data, _KINDS[kind], limit_bytes=OFFER_BYTES)

@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from fedagent.conditions.messages import WANTED_IS_ABSENT
 from fedagent.errors import WireError
+from fedagent.journal import tell
 from fedagent.transport.link import Link
 from fedagent.wire.topics import chunk_topic, manifest_topic
 
@@ -107,7 +109,7 @@ class SharedPublisher:
             else:
                 topic, payload = chunk_topic(blob, index), self._read_chunk(blob, index)
         except WireError as error:
-            log.warning("a site wants what is not there: %s", error)
+            tell(log, WANTED_IS_ABSENT(reason=error))
             return
         self._link.publish(topic, payload)
 

@@ -10,6 +10,13 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from fedagent.conditions.settings import (
+    BROKER_FILE_UNREADABLE,
+    KEY_IS_OPEN,
+    NOT_A_CA,
+    NOT_A_PAIR,
+    OTHER_CERTIFICATE,
+)
 from fedagent.core.settings import BrokerSettings
 from fedagent.errors import ConfigurationError
 
@@ -34,10 +41,10 @@ def context(settings: BrokerSettings) -> ssl.SSLContext:
 def _load_authority(made: ssl.SSLContext, ca: Path) -> None:
     try:
         made.load_verify_locations(cadata=ca.read_text(encoding="ascii"))
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(NOT_A_CA(path=ca)) from error
     except OSError as error:
-        raise ConfigurationError(_unreadable("broker.ca", ca, error)) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"broker.ca: {ca} is not a certificate in PEM form") from error
+        raise _unreadable("broker.ca", ca, error) from error
 
 
 def _check_key(key: Path) -> None:
@@ -45,11 +52,9 @@ def _check_key(key: Path) -> None:
         with key.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
     except OSError as error:
-        raise ConfigurationError(_unreadable("broker.key", key, error)) from error
+        raise _unreadable("broker.key", key, error) from error
     if mode & _FOREIGN:
-        raise ConfigurationError(
-            f"broker.key: {key} is open to other users (mode {mode:04o}): chmod 0600 {key}"
-        )
+        raise ConfigurationError(KEY_IS_OPEN(path=key, mode=mode))
 
 
 def _load_identity(made: ssl.SSLContext, certificate: Path, key: Path) -> None:
@@ -57,16 +62,11 @@ def _load_identity(made: ssl.SSLContext, certificate: Path, key: Path) -> None:
         # A password callback, else OpenSSL would ask a terminal that a daemon does not have.
         made.load_cert_chain(certificate, key, password=lambda: b"")
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            problem = f"{key} is not the key of {certificate}: enrol again, or restore the pair"
-        else:
-            problem = f"{certificate} and {key} must be a certificate and an unencrypted key in PEM form"
-        raise ConfigurationError(f"broker.certificate: {problem}") from error
+        condition = OTHER_CERTIFICATE if error.reason == "KEY_VALUES_MISMATCH" else NOT_A_PAIR
+        raise ConfigurationError(condition(certificate=certificate, key=key)) from error
     except OSError as error:
-        raise ConfigurationError(_unreadable("broker.certificate", certificate, error)) from error
+        raise _unreadable("broker.certificate", certificate, error) from error
 
 
-def _unreadable(setting: str, path: Path, error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"{setting}: {path} is not a certificate in PEM form"
-    return f"{setting}: cannot read {path}: {error.strerror}; is this machine enrolled?"
+def _unreadable(setting: str, path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(BROKER_FILE_UNREADABLE(setting=setting, path=path, reason=error.strerror))

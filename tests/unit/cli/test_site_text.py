@@ -8,6 +8,7 @@ import pytest
 
 from fedagent.cli import layout
 from fedagent.cli.site_text import site_facts, site_rows
+from fedagent.conditions.broker import CONNECTION_REFUSED
 from fedagent.conditions.condition import Said
 from fedagent.core import events as on
 from fedagent.core.governor import ManualPause
@@ -34,8 +35,8 @@ from tests.fakes.scenes import (
 
 NOW = 720.0
 UP = LinkStatus(connected=True, reason="", since=at(-60).wall)
-REFUSED = "localhost:8883 refused the connection: is the broker running, and broker.port right?"
-DOWN = LinkStatus(connected=False, reason=REFUSED, since=at(600).wall, retry_in_s=21.0)
+REFUSED = CONNECTION_REFUSED(where="localhost:8883")
+DOWN = LinkStatus(connected=False, reason=REFUSED.text, since=at(600).wall, retry_in_s=21.0)
 SILENT = {
     "connected": True,
     "silent_since": at(540).monotonic,
@@ -104,7 +105,10 @@ def test_a_worker_that_crashed() -> None:
     assert lines[-3:] == [
         "  waits for the trainer to start after it failed; tries again in 1 s, at 15:18:41",
         "  deadline  of this round in 23 h 48 min, at 2025-06-16 15:06:40",
-        "  error     the last, 1 s ago, at 15:18:39: the trainer ended: killed by signal 9 [FA5001]",
+        (
+            "  error     the last, 1 s ago, at 15:18:39: the trainer ended: killed by SIGKILL;"
+            " see in the kernel's log (journalctl -k) whether memory ran out [FA5102]"
+        ),
     ]
     assert not any(line.startswith("error") for line in lines)  # the study has said it
 

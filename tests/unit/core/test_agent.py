@@ -22,6 +22,7 @@ from tests.fakes.scenes import (
     LOST,
     NAME,
     NO,
+    OFFLINE,
     STUDY,
     UPDATE,
     Step,
@@ -93,14 +94,14 @@ def test_a_site_that_is_connected_says_and_asks_everything_anew(
 
 
 def test_a_site_without_a_broker_remembers_why() -> None:
-    state, done = play(online(site()), [(3, on.Disconnected(reason="no route to host"))], expect=[])
+    state, done = play(online(site()), [(3, OFFLINE)], expect=[])
     assert not state.connected
-    assert state.record.error == LastError(code="", text="no route to host", at=at(3).wall)
+    assert state.record.error == LastError(code="FA4107", text=OFFLINE.reason.text, at=at(3).wall)
     assert told(done) == []  # the link itself says so
 
 
 def test_training_needs_no_broker() -> None:
-    state, _ = play(training(), [on.Disconnected(reason="gone"), (1, sampled(1)), spooled()])
+    state, _ = play(training(), [OFFLINE, (1, sampled(1)), spooled()])
     assert state.studies[NAME].phase is Phase.SPOOLED
 
 

@@ -7,7 +7,7 @@ from fedagent.core import events as on
 from fedagent.core.agent import NOTE_EVERY_S, hello
 from fedagent.core.state import LastError
 from fedagent.wire import messages as m
-from tests.fakes.scenes import Step, at, heard, joined, play, sampled, site
+from tests.fakes.scenes import OFFLINE, Step, at, heard, joined, play, sampled, site
 
 
 def test_an_aggregator_owes_an_answer_since_it_was_first_asked() -> None:
@@ -21,7 +21,7 @@ def test_an_aggregator_owes_an_answer_since_it_was_first_asked() -> None:
 
 
 def test_nobody_owes_an_answer_where_there_is_no_broker() -> None:
-    state, _ = play(joined(), [on.Connected(), on.Disconnected(reason="gone")])
+    state, _ = play(joined(), [on.Connected(), OFFLINE])
     assert state.silent_since is None
 
 

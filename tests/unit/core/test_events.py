@@ -3,6 +3,7 @@ from typing import get_args
 
 import pytest
 
+from fedagent.conditions.trainer import TRAINER_ENDED, TRAINER_EXITED
 from fedagent.core import agent
 from fedagent.core import events as on
 
@@ -20,5 +21,5 @@ def test_the_core_takes_every_event() -> None:
 
 
 def test_equal_events_are_equal() -> None:
-    assert on.TrainerLost(text="gone") == on.TrainerLost(text="gone")
-    assert on.TrainerLost(text="gone") != on.TrainerLost(text="killed")
+    assert on.TrainerLost(reason=TRAINER_ENDED()) == on.TrainerLost(reason=TRAINER_ENDED())
+    assert on.TrainerLost(reason=TRAINER_ENDED()) != on.TrainerLost(reason=TRAINER_EXITED(status=1))

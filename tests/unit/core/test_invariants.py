@@ -78,7 +78,7 @@ class Site(RuleBasedStateMachine):
 
     @rule(up=st.booleans())
     def the_broker_comes_or_goes(self, up: bool) -> None:
-        self.happens(on.Connected() if up else on.Disconnected(reason="gone"))
+        self.happens(on.Connected() if up else scenes.OFFLINE)
 
     @rule(which=st.sets(NAMES), rounds=st.sampled_from([None, 1]))
     def root_approves(self, which: set[str], rounds: int | None) -> None:

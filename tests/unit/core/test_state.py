@@ -58,7 +58,7 @@ def test_a_site_begins_without_a_trainer() -> None:
 
 def test_a_trainer_that_died_of_its_job_is_the_studys_last_error() -> None:
     state, _ = play(training(), [(2, LOST)])
-    died = LastError(code="FA5001", text="the trainer ended: killed by signal 9", at=at(2).wall)
+    died = LastError(code="FA5102", text=LOST.reason.text, at=at(2).wall)
     assert (state.record.error, state.studies["heart-1"].error) == (died, died)
     assert state.trainer.since == at(2).monotonic
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from fedagent.channel import close_all, sealed_memfd
+from fedagent.conditions.site import NOT_ITS_UPDATE
 from fedagent.core import events as on
 from fedagent.core.facts import Instant
 from fedagent.launch.trainer import Trainer, TrainerFrame
@@ -154,7 +155,8 @@ def test_a_trainer_that_hands_over_anything_else_is_closed_and_nothing_is_spoole
     host.hear(sealed, descriptors)
     lost = host.news.get_nowait()
     assert isinstance(lost, on.TrainerLost)
-    assert "is no update of it" in lost.text
+    assert lost.reason.code == NOT_ITS_UPDATE.code
+    assert f"for study {IDENTITY.name} is no update of it" in lost.reason.text
     assert host.hosting._trainer is None
     assert host.hosting._sealed.empty()
     assert not any(map(is_open, descriptors))

@@ -81,7 +81,7 @@ def test_what_went_wrong_last_is_shown_at_the_site_and_in_its_study() -> None:
     status = seen(play(training(), [(3, LOST)])[0])
     assert status.last_error is not None
     assert (status.last_error.text, status.last_error.at) == (
-        "the trainer ended: killed by signal 9",
+        LOST.reason.text,
         at(3).wall,
     )
     assert status.studies[0].last_error == status.last_error

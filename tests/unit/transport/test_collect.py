@@ -103,7 +103,7 @@ def test_a_wrong_chunk_is_refused_with_its_site_and_index_and_granted_again(case
     case.offer(1)
     case.granted()
     blob = blob_digest(blob_of(COUNT, 1)[0])
-    with pytest.raises(WireError, match=r"site-1.*chunk 3"):
+    with pytest.raises(WireError, match=r"site site-1, study .*: wrong chunk 3 \(.*chunk 3"):
         case.collector.chunk("site-1", "heart", chunk_message(blob, 3, b"wrong"), 0.0)
     for index in (0, 1, 2):
         case.give(1, index)

@@ -81,7 +81,7 @@ def test_each_side_speaks_on_its_own_topics(make: Make) -> None:
 
 
 def test_a_letter_to_a_site_must_say_which(make: Make) -> None:
-    with pytest.raises(ValueError, match="say which"):
+    with pytest.raises(TypeError, match="say which"):
         make("aggregator").seal(RECEIPT)
 
 
