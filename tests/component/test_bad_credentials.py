@@ -147,13 +147,13 @@ CASES = [
         "an open key",
         "site",
         lambda place: place.key.chmod(0o644),
-        "fedagent: broker.key: {}/our.key is open to other users (mode 0644): chmod 0600 {}/our.key",
+        "fedagent: broker.key: {}/our.key is open to other users (mode 0644); chmod 0600 {}/our.key [FA2103]",
     ),
     Case(
         "a key for the group to write",
         "site",
         lambda place: place.key.chmod(0o660),
-        "fedagent: broker.key: {}/our.key is open to other users (mode 0660): chmod 0600 {}/our.key",
+        "fedagent: broker.key: {}/our.key is open to other users (mode 0660); chmod 0600 {}/our.key [FA2103]",
     ),
     Case(
         "no key at all",
@@ -225,7 +225,7 @@ CASES = [
         "an open key at the centre",
         "aggregator",
         lambda place: place.key.chmod(0o604),
-        "fedaggregator: broker.key: {}/our.key is open to other users (mode 0604): chmod 0600 {}/our.key",
+        "fedaggregator: broker.key: {}/our.key is open to other users (mode 0604); chmod 0600 {}/our.key [FA2103]",
     ),
     Case(
         "a site's certificate at the centre",
