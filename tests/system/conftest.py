@@ -51,9 +51,9 @@ def clinic(machines: ExitStack, base: Path) -> Clinic:
 
 def boot(machines: ExitStack, base: Path, name: str, network: str = "") -> Clinic:
     """A machine with the product, not yet configured."""
-    machine = Machine(name, base, shown=product.shown(), network=network)
-    product.put(machine.root)
     try:
+        machine = Machine(name, base, shown=product.shown(), network=network)
+        product.put(machine.root)
         machines.enter_context(machine)
     except rootfs.NotPossible as reason:
         pytest.skip(f"no machine can be booted here: {reason}")

@@ -46,6 +46,8 @@ class Machine:
             network: path of the network namespace that it lives in; none: a loopback of its own.
         """
         self.name = name
+        self._process: subprocess.Popen[bytes] | None = None
+        self._groups = _groups(name)
         self._folder = Path(tempfile.mkdtemp(dir=folder(), prefix=f"{name}-"))
         self.root = self._folder / "root"
         for part in ("upper", "work", "root"):
@@ -60,8 +62,6 @@ class Machine:
             raise NotPossible(f"no overlay can be mounted: {mounted.stderr.strip()}")
         self._network = f"--network-namespace-path={network}" if network else "--private-network"
         self._shown = shown
-        self._groups = _groups(self._folder.name)
-        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -82,19 +82,23 @@ class Machine:
         Raises:
             NotPossible: no machine can be booted here.
         """
-        for group in self._groups:
-            group.mkdir(parents=True, exist_ok=True)
+        try:
+            for group in self._groups:
+                group.mkdir(exist_ok=True)
+        except OSError as error:
+            raise NotPossible(f"no cgroup can be made: {error}") from error
         binds = [f"--bind-ro={ours}:{theirs}" for ours, theirs in self._shown]
         words = [
             "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--boot", "--register=no",
             "--keep-unit", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no", self._network, *binds,
         ]  # fmt: skip
+        # killed with us, whoever kills us: systemd-nspawn takes the machine's PID 1 with it
         enter = "".join(f'echo $$ >"{group}/cgroup.procs"; ' for group in self._groups)
         with (self._folder / "console").open("ab") as console:
             self._process = subprocess.Popen(
-                ["sh", "-c", f'{enter}exec "$@"', "sh", *words],
+                ["sh", "-c", f'{enter}exec setpriv --pdeathsig KILL "$@"', "sh", *words],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**ENVIRONMENT, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                env={**ENVIRONMENT, "PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )  # fmt: skip
         try:
             self.wait("the machine's start", self._is_up, BOOT_S)
@@ -215,4 +219,4 @@ def _groups(name: str) -> list[Path]:
         raise NotPossible("no cgroup v2 is mounted")
     named = Path("/sys/fs/cgroup/systemd")
     hierarchies = [unified] + ([named] if named.is_mount() else [])
-    return [hierarchy / f"fedagent-{name}" for hierarchy in hierarchies]
+    return [hierarchy / f"fedagent-{os.getpid()}-{name}" for hierarchy in hierarchies]
