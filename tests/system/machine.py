@@ -92,11 +92,11 @@ class Machine:
             "systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--boot", "--register=no",
             "--keep-unit", "--console=pipe", "--resolv-conf=off", "--timezone=off", "--link-journal=no", self._network, *binds,
         ]  # fmt: skip
-        # killed with us, whoever kills us: systemd-nspawn takes the machine's PID 1 with it
+        # whoever kills us: systemd-nspawn then powers the machine off
         enter = "".join(f'echo $$ >"{group}/cgroup.procs"; ' for group in self._groups)
         with (self._folder / "console").open("ab") as console:
             self._process = subprocess.Popen(
-                ["sh", "-c", f'{enter}exec setpriv --pdeathsig KILL "$@"', "sh", *words],
+                ["sh", "-c", f'{enter}exec setpriv --pdeathsig TERM "$@"', "sh", *words],
                 stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**ENVIRONMENT, "PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             )  # fmt: skip
