@@ -5,8 +5,6 @@ Rule: a message says what failed, on which object, and what to do next, in one l
 translated once, at the module that owns the dependency, with ``from error``.
 """
 
-from typing import ClassVar
-
 from fedagent.conditions.condition import ExitCode, Said
 from fedagent.conditions.table import TABLE
 
@@ -18,35 +16,27 @@ class FedagentError(Exception):
         said: the condition with its values; ``str`` of the error is its text.
     """
 
-    undeclared: ClassVar[ExitCode] = ExitCode.FAILED
-
-    def __init__(self, said: Said | str) -> None:
-        super().__init__(str(said))
-        self.said = said if isinstance(said, Said) else Said("", said)
+    def __init__(self, said: Said) -> None:
+        super().__init__(said.text)
+        self.said = said
 
     @property
     def exit_code(self) -> int:
         """What a command that ends with this error exits with."""
         known = TABLE.get(self.said.code)  # a daemon of another version may say what this table lacks
-        return known.exit_code if known else self.undeclared
+        return known.exit_code if known else ExitCode.FAILED
 
 
 class UsageError(FedagentError):
     """The command line asks for something that makes no sense."""
 
-    undeclared = ExitCode.USAGE
-
 
 class ConfigurationError(FedagentError):
     """A file that an administrator wrote must be corrected first."""
 
-    undeclared = ExitCode.CONFIGURATION
-
 
 class UnavailableError(FedagentError):
     """A service that this command talks to is not there: start it, or try again later."""
-
-    undeclared = ExitCode.UNAVAILABLE
 
 
 class WireError(FedagentError):
@@ -56,9 +46,8 @@ class WireError(FedagentError):
         path: where in the message, for example ``$.chunks[3]``; ``$`` is the whole.
     """
 
-    def __init__(self, said: Said | str, path: str = "$") -> None:
-        code = said.code if isinstance(said, Said) else ""
-        super().__init__(Said(code, f"{said} (at {path})"))
+    def __init__(self, said: Said, path: str = "$") -> None:
+        super().__init__(Said(said.code, f"{said} (at {path})"))
         self.path = path
 
 

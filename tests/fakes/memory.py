@@ -16,6 +16,7 @@ from typing_extensions import override
 from fedagent.aggregator.models import Models, Published
 from fedagent.aggregator.schema import SCHEMA as AGGREGATOR_SCHEMA
 from fedagent.aggregator.store import Store
+from fedagent.conditions.condition import Said
 from fedagent.errors import WireError
 from fedagent.security.blob import ciphertext_bytes
 from fedagent.site.store import _SCHEMA as SITE_SCHEMA
@@ -106,13 +107,13 @@ class MemoryBlobs(BlobFolder):
     @override
     def read_manifest(self, digest: bytes) -> bytes:
         if digest not in self.disk.whole:
-            raise WireError(f"there is no blob {digest.hex()[:12]}")
+            raise WireError(Said("", f"there is no blob {digest.hex()[:12]}"))
         return encode(self.disk.manifests[digest])
 
     @override
     def read_chunk(self, digest: bytes, index: int) -> bytes:
         if digest not in self.disk.whole:
-            raise WireError(f"there is no blob {digest.hex()[:12]}")
+            raise WireError(Said("", f"there is no blob {digest.hex()[:12]}"))
         return self.disk.whole[digest][index]
 
     @override
@@ -160,11 +161,11 @@ class MemoryPartial(PartialBlob):
     @override
     def write(self, index: int, data: bytes) -> bool:
         if not 0 <= index < len(self.manifest.chunks):
-            raise WireError(f"no chunk {index}")
+            raise WireError(Said("", f"no chunk {index}"))
         if index in self._have:
             return False
         if hashlib.sha256(data).digest() != self.manifest.chunks[index]:
-            raise WireError(f"chunk {index} is not what its manifest says")
+            raise WireError(Said("", f"chunk {index} is not what its manifest says"))
         self._here[index] = data
         self._have.add(index)
         self._unsynced.add(index)

@@ -275,7 +275,7 @@ def sign(body: bytes, *, topic: str, sequence: int, signer: Signer) -> bytes:
 def verify(payload: bytes, *, topic: str, trust: Trust, now: datetime, limit_bytes: int) -> Verified:
     envelope = msgspec.msgpack.decode(payload, type=_Envelope)
     if envelope.topic != topic:
-        raise WireError("not for this topic", "topic")
+        raise WireError(Said("", "not for this topic"), "topic")
     return Verified(
         body=envelope.body, sender=Identity(envelope.role, envelope.name), sequence=envelope.sequence
     )
@@ -294,7 +294,7 @@ def unseal(private: bytes, sealed: bytes, *, context: bytes) -> bytes:
     """A private key is its own public key here."""
     found = msgspec.msgpack.decode(sealed, type=_Seal)
     if (found.key, found.context) != (private, context):
-        raise WireError("sealed to another key or for another use")
+        raise WireError(Said("", "sealed to another key or for another use"))
     return found.plaintext
 
 

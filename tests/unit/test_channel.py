@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fedagent.channel import SEALS, FrameChannel, check_sealed, close_all, seal_memfd, sealed_memfd
+from fedagent.conditions.condition import Said
 from fedagent.errors import WireError
 from fedagent.wire import frames
 from fedagent.wire.codec import encode
@@ -131,7 +132,7 @@ def test_a_sealed_memfd_cannot_be_changed_by_anybody() -> None:
 def test_a_memfd_whose_chunks_fail_is_closed() -> None:
     def chunks() -> Iterator[bytes]:
         yield b"abc"
-        raise WireError("altered")
+        raise WireError(Said("", "altered"))
 
     before = open_descriptors()
     with pytest.raises(WireError):

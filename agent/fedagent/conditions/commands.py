@@ -8,6 +8,7 @@ from fedagent.conditions.condition import Condition, ExitCode, Severity
 
 _usage = partial(Condition, exit_code=ExitCode.USAGE)
 _told = partial(Condition, severity=Severity.INFO)
+_unavailable = partial(Condition, exit_code=ExitCode.UNAVAILABLE)
 _configuration = partial(Condition, exit_code=ExitCode.CONFIGURATION)
 
 BAD_WATCH: Final = _usage(
@@ -16,6 +17,47 @@ BAD_WATCH: Final = _usage(
     "--watch {given}: how many seconds",
     "write a number of at least {least:g}, and a name before --watch",
 )
+# --- the demonstration's broker
+
+BROKER_NOT_STARTED: Final = _unavailable(
+    "FA9101",
+    "The demonstration's broker was not started",
+    "the broker on port {port} is not running",
+    "start it first",
+)
+BROKER_ENDED: Final = _unavailable(
+    "FA9102",
+    "The demonstration's broker ended at its start",
+    "the broker on port {port} ended before it accepted a connection: {reason}",
+    "read {log}",
+)
+BROKER_ACCEPTS_NOTHING: Final = _unavailable(
+    "FA9103",
+    "The demonstration's broker accepts no connection",
+    "the broker on port {port} accepts no connection within {limit_s:g} s: {reason}",
+    "try again when the machine is less busy",
+)
+NO_NEW_MOSQUITTO: Final = _unavailable(
+    "FA9104",
+    "Mosquitto is too old",
+    "{program} is not mosquitto {oldest} or newer",
+    "install the package mosquitto (version {oldest} or newer) and try again",
+)
+LIBRARY_IN_NO_PACKAGE: Final = _unavailable(
+    "FA9105",
+    "Mosquitto needs a library that is in no package",
+    "mosquitto needs {library}, which is in no package that it depends on",
+    "install the package mosquitto and try again",
+)
+CANNOT_FETCH_MOSQUITTO: Final = _unavailable(
+    "FA9106",
+    "Mosquitto is not here and cannot be fetched",
+    "there is no mosquitto here, and {command} cannot fetch it: {reason}",
+    "install the package mosquitto and try again",
+)
+
+# --- datasets
+
 WHICH_DATASET: Final = _usage("FA9301", "No dataset is named", "which dataset?", "name it, or ask for --list")
 NOT_A_DATASET_NAME: Final = _usage(
     "FA9302",

@@ -22,6 +22,14 @@ from typing import Final, Self
 
 from msgspec import Struct
 
+from fedagent.conditions.commands import (
+    BROKER_ACCEPTS_NOTHING,
+    BROKER_ENDED,
+    BROKER_NOT_STARTED,
+    CANNOT_FETCH_MOSQUITTO,
+    LIBRARY_IN_NO_PACKAGE,
+    NO_NEW_MOSQUITTO,
+)
 from fedagent.errors import UnavailableError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -34,8 +42,6 @@ OLDEST: Final = 2
 
 SBIN: Final = "/usr/sbin"
 """Where Debian puts mosquitto; not on the PATH of ordinary users."""
-
-_HINT: Final = "install the package mosquitto (version 2 or newer) and try again"
 
 
 class MosquittoProgram(Struct, frozen=True):
@@ -75,8 +81,7 @@ class Broker:
             UnavailableError: it does not run.
         """
         if self._process is None:
-            text = f"The broker on port {self.port} is not running: start it first"
-            raise UnavailableError(text)
+            raise UnavailableError(BROKER_NOT_STARTED(port=self.port))
         return self._process.pid
 
     def __enter__(self) -> Self:
@@ -89,11 +94,10 @@ class Broker:
                 env={**os.environ, **self._environment},
             )
         try:
-            _wait_until_accepting(self._process, self.port)
-        except UnavailableError as error:
+            _wait_until_accepting(self._process, self.port, self._log)
+        except UnavailableError:
             self.kill()
-            text = f"{error}: {_last_words(self._log)}"
-            raise UnavailableError(text) from error
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -147,8 +151,7 @@ def _checked(program: Path, environment: Mapping[str, str]) -> MosquittoProgram:
     said = _run([str(program), "-h"], environment=environment, allowed=frozenset({0, 1, 3}))
     found = re.search(r"mosquitto version (\d+)(\.\S+)?", said)
     if found is None or int(found[1]) < OLDEST:
-        text = f"{program} is not mosquitto {OLDEST} or newer: {_HINT}"
-        raise UnavailableError(text)
+        raise UnavailableError(NO_NEW_MOSQUITTO(program=program, oldest=OLDEST))
     version = found[1] + (found[2] or "")
     checked = MosquittoProgram(path=program, version=version, environment=dict(environment))
     _try_out(checked)
@@ -170,7 +173,7 @@ def _try_out(program: MosquittoProgram) -> None:
             pass
 
 
-def _wait_until_accepting(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait_until_accepting(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
     deadline = monotonic() + START_S
     poll = select.poll()
     handle = os.pidfd_open(process.pid)
@@ -178,13 +181,10 @@ def _wait_until_accepting(process: subprocess.Popen[bytes], port: int) -> None:
         poll.register(handle, select.POLLIN)
         while not _accepts(port):
             if poll.poll(POLL_S * 1000):  # also the pause between two attempts
-                text = f"The broker {process.args!r} ended before it accepted a connection on port {port}"
-                raise UnavailableError(text)
+                raise UnavailableError(BROKER_ENDED(port=port, reason=_last_words(log), log=log))
             if monotonic() > deadline:
-                text = (
-                    f"The broker {process.args!r} accepts no connection on port {port} after {START_S:.0f} s"
-                )
-                raise UnavailableError(text)
+                said = BROKER_ACCEPTS_NOTHING(port=port, limit_s=START_S, reason=_last_words(log))
+                raise UnavailableError(said)
     finally:
         os.close(handle)
 
@@ -274,8 +274,7 @@ def _package_of(library: str, known: frozenset[str]) -> str:
     for candidate in (name, f"{name}t64"):  # t64: libraries rebuilt for a 64-bit time_t
         if candidate in known:
             return candidate
-    text = f"mosquitto needs {library}, which is in no package that it depends on: {_HINT}"
-    raise UnavailableError(text)
+    raise UnavailableError(LIBRARY_IN_NO_PACKAGE(library=library))
 
 
 def _run(
@@ -297,10 +296,8 @@ def _run(
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
-        text = f"No mosquitto here, and {command[0]} cannot fetch it ({error}): {_HINT}"
-        raise UnavailableError(text) from error
+        raise UnavailableError(CANNOT_FETCH_MOSQUITTO(command=command[0], reason=error)) from error
     if ran.returncode not in allowed:
-        last = (ran.stdout.strip().splitlines() or ["it printed nothing"])[-1]
-        text = f"No mosquitto here, and {command[0]} failed ({last}): {_HINT}"
-        raise UnavailableError(text)
+        last = (ran.stdout.strip().splitlines() or [str(ran.returncode)])[-1]
+        raise UnavailableError(CANNOT_FETCH_MOSQUITTO(command=command[0], reason=last))
     return ran.stdout

@@ -13,7 +13,7 @@ class RefusedError(FedagentError):
         round: of the announcement, where one was verified.
     """
 
-    def __init__(self, reason: Reason, said: Said | str, round_number: int | None = None) -> None:
+    def __init__(self, reason: Reason, said: Said, round_number: int | None = None) -> None:
         super().__init__(said)
         self.reason = reason
         self.round = round_number

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedagent.aggregator.lock import locked
+from fedagent.conditions.condition import Said
 from fedagent.errors import UnavailableError
 
 LIMIT_S = 20.0
@@ -40,6 +41,6 @@ def test_who_waits_has_it_after_the_first(state_folder: Path) -> None:
 
 def test_an_error_of_its_owner_frees_it(state_folder: Path) -> None:
     with pytest.raises(UnavailableError, match="mine"), locked(state_folder):
-        raise UnavailableError("mine")
+        raise UnavailableError(Said("", "mine"))
     with locked(state_folder):
         pass

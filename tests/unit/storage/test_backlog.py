@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
+from fedagent.conditions.condition import Said
 from fedagent.core.facts import Instant
 from fedagent.errors import NoSpaceError
 from fedagent.storage.backlog import Backlog
@@ -18,7 +19,7 @@ class Disk:
 
     def do(self, item: int | str) -> bool:
         if not self.room:
-            raise NoSpaceError("full")
+            raise NoSpaceError(Said("", "full"))
         self.done.append(item)
         return item == 0
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fedagent.conditions.condition import Said
 from fedagent.errors import NoSpaceError, StorageError, WireError
 from fedagent.storage.blobs import SYNC_CHUNKS, BlobFolder, read_at
 from fedagent.wire.manifest import Manifest, blob_digest
@@ -151,7 +152,7 @@ def test_a_file_that_is_too_short_is_damaged(state_folder: Path) -> None:
 
 def test_an_error_of_the_source_leaves_nothing(folder: BlobFolder, state_folder: Path) -> None:
     def chunks() -> list[bytes]:
-        raise WireError("the source broke")
+        raise WireError(Said("", "the source broke"))
 
     with pytest.raises(WireError):
         folder.add_file((chunk for _ in range(1) for chunk in chunks()), CHUNK)

@@ -3,12 +3,13 @@ import logging
 
 import pytest
 
+from fedagent.conditions.condition import Said
 from fedagent.core.facts import Instant
 from fedagent.errors import NoSpaceError
 from fedagent.storage.shortage import RETRY_S, Shortage
 from tests.fakes.clock import ManualClock
 
-FULL = NoSpaceError("cannot write /x: no space")
+FULL = NoSpaceError(Said("", "cannot write /x: no space"))
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_the_status_has_the_reason_and_since_when(shortage: Shortage, clock: Man
     assert shortage.text == ""
     shortage.met("news", FULL)
     clock.advance(5.0)
-    shortage.met("update", NoSpaceError("another"))
+    shortage.met("update", NoSpaceError(Said("", "another")))
     assert (shortage.text, shortage.since) == ("cannot write /x: no space", 1000.0)
     shortage.over("news")
     assert (shortage.text, shortage.since) == ("another", 1000.0)

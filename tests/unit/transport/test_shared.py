@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from fedagent.conditions.condition import Said
 from fedagent.errors import WireError
 from fedagent.transport.shared import ACTIVE_S, ASKS, GATHER_S, SharedPublisher
 from fedagent.wire.topics import chunk_topic, manifest_topic
@@ -15,7 +16,7 @@ A, B = b"a" * 32, b"b" * 32
 
 def read_chunk(blob: bytes, index: int) -> bytes:
     if index >= 1000:
-        raise WireError(f"blob {blob.hex()[:12]} has no chunk {index}")
+        raise WireError(Said("", f"blob {blob.hex()[:12]} has no chunk {index}"))
     return b"%s%d" % (blob[:1], index)
 
 

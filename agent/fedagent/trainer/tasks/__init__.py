@@ -20,7 +20,7 @@ from fedagent.wire.messages import MetricValue, Reason
 class TaskError(TrainerError):
     """This job cannot be done here, for a reason that another try does not change; never holds a patient's value."""
 
-    def __init__(self, reason: Reason, said: Said | str) -> None:
+    def __init__(self, reason: Reason, said: Said) -> None:
         super().__init__(said)
         self.reason = reason
 
