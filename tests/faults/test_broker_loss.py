@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The broker dies and comes back empty, or drops what its queues cannot hold: the same model, bit for bit."""
+"""The broker dies and comes back empty or with what it had saved, or drops what its queues cannot hold: the same model,
+bit for bit."""
 
 import os
 import re
@@ -22,24 +23,41 @@ WINDOW = 32
 """Chunks of one site under way at once: more than the tiny queue holds."""
 
 
+def keep_state(arena: Arena, folder: Path) -> None:
+    """A broker that saves each change to its disk, so that a kill leaves it with sessions and messages of the past."""
+    settings = arena.centre / "mosquitto.conf"
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    kept = (
+        f"persistence true\npersistence_location {folder}/\nautosave_on_changes true\nautosave_interval 1\n"
+    )
+    text, count = re.subn(r"(?m)^persistence false\n", kept, settings.read_text())
+    assert count == 1
+    settings.write_text(text)
+
+
+@pytest.mark.parametrize("wiped", [True, False], ids=["wiped", "with its state"])
 @pytest.mark.parametrize(
-    ("way", "kind", "number"),
+    "moment",
     [
-        pytest.param("down", "blob", 20, id="mid-download"),
-        pytest.param("up", "chunk", 20, id="mid-upload"),
-        pytest.param("down", "receipt", 1, id="between rounds"),
+        pytest.param(("down", "blob", 20), id="mid-download"),
+        pytest.param(("up", "chunk", 20), id="mid-upload"),
+        pytest.param(("down", "receipt", 1), id="between rounds"),
     ],
 )
 def test_a_killed_broker_changes_no_model(
-    tmp_path: Path, prepared: Prepared, undisturbed: Digest, way: str, kind: str, number: int
+    tmp_path: Path, prepared: Prepared, undisturbed: Digest, moment: tuple[str, str, int], wiped: bool
 ) -> None:
-    expected = undisturbed(STUDY)
+    expected, (way, kind, number) = undisturbed(STUDY), moment
     arena, there = Arena(prepared, tmp_path, STUDY), threading.Event()
+    if not wiped:
+        keep_state(arena, tmp_path / "kept")
     with arena.running(), arena.proxy(VICTIM, **{way: tell(there, nth(kind, number))}):
         arena.start_all()
         assert there.wait(LIMIT_S)
         arena.broker.kill()
         assert not arena.ended()
+        assert wiped or (tmp_path / "kept" / "mosquitto.db").stat().st_size > 0
         with arena.broker:
             assert arena.final_model() == expected
 
