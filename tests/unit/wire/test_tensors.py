@@ -145,11 +145,57 @@ REFUSED: dict[str, bytes] = {
 }
 
 
+LINES: dict[str, str] = {
+    "empty": "header of 0 bytes in the first 0 of a file of 0 (at $)",
+    "shorter than its length": "header of 0 bytes in the first 7 of a file of 7 (at $)",
+    "without a header": "the header does not begin with '{' (at $)",
+    "with a header that is longer than the file": "header of 100 bytes in the first 10 of a file of 10 (at $)",
+    "with a header that is longer than any": "header of 4194305 bytes in the first 10 of a file of 10 (at $)",
+    "with a header of 2^64 - 1 bytes": "header of 18446744073709551615 bytes in the first 10 of a file of 10 (at $)",
+    "of a list": "the header does not begin with '{' (at $)",
+    "that begins with a space": "the header does not begin with '{' (at $)",
+    "that is no JSON": "the header is not of safetensors with float32 only: …",
+    "that is no UTF-8": "the header is not of safetensors with float32 only: …",
+    "that is UTF-16": "the header is not of safetensors with float32 only: …",
+    "with text after the object": "the header is not of safetensors with float32 only: …",
+    "with a number of 5000 digits": "the header is not of safetensors with float32 only: …",
+    "that is nested without end": "the header is not of safetensors with float32 only: …",
+    "with metadata": "the header is not of safetensors with float32 only: Object contains unknown field `a` - at `$[...]` (at $)",
+    "with a tensor twice": "the header is not of safetensors with float32 only: a key is there twice (at $)",
+    "with a field twice": "the header is not of safetensors with float32 only: a key is there twice (at $)",
+    "with an unknown field": "the header is not of safetensors with float32 only: Object contains unknown field `extra` - at `$[...]` (at $)",
+    "with a field missing": "the header is not of safetensors with float32 only: Object missing required field `data_offsets` - at `$[...]` (at $)",
+    "of another type": "the header is not of safetensors with float32 only: Invalid enum value 'F64' - at `$[...].dtype` (at $)",
+    "of half precision": "the header is not of safetensors with float32 only: Invalid enum value 'F16' - at `$[...].dtype` (at $)",
+    "of a type that is no text": "the header is not of safetensors with float32 only: Expected `str`, got `int` - at `$[...].dtype` (at $)",
+    "with a negative dimension": "the header is not of safetensors with float32 only: Expected `int` >= 0 - at `$[...].shape[0]` (at $)",
+    "with a dimension that is no whole number": "the header is not of safetensors with float32 only: Expected `int`, got `float` - at `$[...].shape[0]` (at $)",
+    "with a dimension that is true": "the header is not of safetensors with float32 only: Expected `int`, got `bool` - at `$[...].shape[0]` (at $)",
+    "with nine dimensions": "the header is not of safetensors with float32 only: Expected `array` of length <= 8 - at `$[...].shape` (at $)",
+    "with a huge dimension": "the header is not of safetensors with float32 only: Expected `int` <= 1099511627776 - at `$[...].shape[0]` (at $)",
+    "with dimensions whose product is huge": "shape (1099511627776, 1099511627776, 1099511627776, 1099511627776, 1099511627776, 1099511627776, 1099511627776, 1099511627776) does not fill 0 to 4 (at $.a)",
+    "with three offsets": "the header is not of safetensors with float32 only: Expected `array` of length 2, got 3 - at `$[...].data_offsets` (at $)",
+    "with a tensor that is too short": "shape (2,) does not fill 0 to 4 (at $.a)",
+    "with a tensor that is too long": "shape () does not fill 0 to 8 (at $.a)",
+    "with its end before its begin": "shape (1,) does not fill 4 to 0 (at $.a)",
+    "with a negative offset": "the header is not of safetensors with float32 only: Expected `int` >= 0 - at `$[...].data_offsets[0]` (at $)",
+    "with a gap before": "bytes 0 to 4 of the data are in no tensor or in two (at $)",
+    "with a gap between": "bytes 4 to 8 of the data are in no tensor or in two (at $)",
+    "with an overlap": "bytes 4 to 0 of the data are in no tensor or in two (at $)",
+    "with bytes after": "bytes 4 to 5 of the data are in no tensor or in two (at $)",
+    "with bytes missing": "bytes 4 to 3 of the data are in no tensor or in two (at $)",
+    "with data and no tensor": "bytes 0 to 4 of the data are in no tensor or in two (at $)",
+}
+"""The whole line; what stands for … are the words of this version of Python."""
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_no_file_is_read(case: str) -> None:
     file = REFUSED[case]
-    with pytest.raises(WireError):
+    with pytest.raises(WireError) as caught:
         parse_header(file, len(file))
+    line, *python = LINES[case].split("…")
+    assert str(caught.value).startswith(line) if python else str(caught.value) == line
 
 
 def test_a_prefix_is_not_longer_than_its_file() -> None:
