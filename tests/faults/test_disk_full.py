@@ -11,7 +11,7 @@ import tomli_w
 from fedagent.conditions.aggregator import ROUND_IS_OPEN
 from fedagent.conditions.files import ROOM_AGAIN, WAITS_FOR_ROOM
 from fedagent.conditions.site import ROUND_DECLINED
-from fedagent.conditions.trainer import CHECKPOINT_FINDS_NO_ROOM, TRAINER_ENDED
+from fedagent.conditions.trainer import CHECKPOINT_FINDS_NO_ROOM, TRAINER_EXITED
 from fedagent.demo.federation import study_table
 from fedagent.demo.processes import call, module
 from fedagent.errors import FedagentError
@@ -118,7 +118,7 @@ def test_a_trainer_without_room_declines_nothing_and_loses_nothing(
         with pytest.raises(FedagentError, match=r"No space|is its disk full|free space"):
             hospital.snapshot()
         arena.start_all()
-        arena.wait("a trainer that cannot start", logged(hospital.log, TRAINER_ENDED.code), LIMIT_S)
+        arena.wait("a trainer that cannot start", logged(hospital.log, TRAINER_EXITED.code), LIMIT_S)
         disk.empty()
         arena.wait("the training", lambda: arena.phases().get(VICTIM) == "training", LIMIT_S)
         disk.fill()
