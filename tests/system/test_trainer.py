@@ -16,6 +16,8 @@ from tests.system.clinic import Clinic
 pytestmark = pytest.mark.timeout(900)
 
 UNIT = "fedagent.service"
+WORKER = "work"
+"""The cgroup that the supervisor makes for its worker, below the unit's own."""
 LONG_S = 3600.0
 """The study's local work: longer than all tests."""
 
@@ -67,12 +69,12 @@ def members(clinic: Clinic, part: str) -> list[str]:
 
 
 def is_frozen(clinic: Clinic) -> bool:
-    return "frozen 1" in clinic.machine.run("cat", f"{group(clinic)}/work/cgroup.events")
+    return "frozen 1" in clinic.machine.run("cat", f"{group(clinic)}/{WORKER}/cgroup.events")
 
 
 def test_each_connection_starts_one_trainer_in_the_idle_slice(training: Clinic) -> None:
     assert group(training).startswith("/sys/fs/cgroup/fedagent.slice/fedagent-trainer@")
-    (supervisor,), (worker,) = members(training, "main"), members(training, "work")
+    (supervisor,), (worker,) = members(training, "main"), members(training, WORKER)
     for process in (supervisor, worker):
         status = training.machine.run("cat", f"/proc/{process}/status")
         (ids,) = (line.split()[1:] for line in status.splitlines() if line.startswith("Uid:"))
@@ -82,19 +84,19 @@ def test_each_connection_starts_one_trainer_in_the_idle_slice(training: Clinic) 
 
 
 def test_the_worker_is_where_no_network_is(training: Clinic) -> None:
-    (worker,) = members(training, "work")
+    (worker,) = members(training, WORKER)
     devices = training.machine.run("cat", f"/proc/{worker}/net/dev").splitlines()[2:]
     assert [line.split(":")[0].strip() for line in devices] == ["lo"]
 
 
 def test_pausing_freezes_the_worker_and_resuming_thaws_it(training: Clinic) -> None:
-    worker = members(training, "work")
+    worker = members(training, WORKER)
     training.machine.run("fedagent", "pause", "--reason", "the clinic needs the machine")
     training.machine.wait("the freeze", lambda: is_frozen(training), 10.0)
     assert training.stage() == "frozen"
     training.machine.run("fedagent", "resume")
     training.machine.wait("the thaw", lambda: not is_frozen(training), 30.0)
-    assert members(training, "work") == worker
+    assert members(training, WORKER) == worker
 
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["running", "frozen"])
@@ -113,13 +115,13 @@ def test_an_agent_that_is_killed_takes_its_trainer_with_it(training: Clinic, fro
 
 
 def test_a_supervisor_that_is_killed_takes_its_worker_with_it_and_another_goes_on(training: Clinic) -> None:
-    before, process = members(training, "work"), training.machine.show(UNIT, "MainPID")
+    before, process = members(training, WORKER), training.machine.show(UNIT, "MainPID")
     (supervisor,) = members(training, "main")
     training.machine.run("sh", "-c", f"kill -KILL {supervisor}")
 
     def another() -> bool:
         with suppress(AssertionError, ValueError):  # between the two there is none
-            return training.stage() == "busy" and members(training, "work") not in ([], before)
+            return training.stage() == "busy" and members(training, WORKER) not in ([], before)
         return False
 
     training.machine.wait("another worker", another, 120.0)
@@ -137,10 +139,10 @@ def test_a_stop_of_the_agent_leaves_nothing(training: Clinic) -> None:
 
 
 def test_a_restart_of_the_socket_leaves_agent_and_trainer_alone(training: Clinic) -> None:
-    worker, process = members(training, "work"), training.machine.show(UNIT, "MainPID")
+    worker, process = members(training, WORKER), training.machine.show(UNIT, "MainPID")
     training.machine.run("systemctl", "restart", "fedagent-trainer.socket")
     training.machine.run("systemctl", "daemon-reload")
-    assert (members(training, "work"), training.machine.show(UNIT, "MainPID")) == (worker, process)
+    assert (members(training, WORKER), training.machine.show(UNIT, "MainPID")) == (worker, process)
     assert training.stage() == "busy"
 
 
@@ -158,7 +160,7 @@ def test_the_socket_survives_a_burst_of_connections(training: Clinic) -> None:
 
 
 def members_of_busy(clinic: Clinic) -> str:
-    return clinic.machine.run("sh", "-c", "cat /sys/fs/cgroup/fedagent.slice/*/work/cgroup.procs")
+    return clinic.machine.run("sh", "-c", f"cat /sys/fs/cgroup/fedagent.slice/*/{WORKER}/cgroup.procs")
 
 
 def test_after_a_power_cut_the_study_goes_on_from_its_checkpoint(training: Clinic, study: Study) -> None:
@@ -218,7 +220,7 @@ def test_the_journal_is_selected_by_study_and_round_and_explains_itself(
 
 
 def test_the_data_are_read_by_the_snapshot_program_alone(training: Clinic) -> None:
-    (worker,) = members(training, "work")
+    (worker,) = members(training, WORKER)
     seen = f"/proc/{worker}/root"
     as_trainer = ("runuser", "-u", "fedagent-trainer", "--", "cat")
     assert "diagnosis" in training.machine.run(*as_trainer, "/srv/patients.csv")
